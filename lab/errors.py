@@ -1,0 +1,37 @@
+"""Every error the lab raises on purpose.
+
+    LabError
+    ├── UsageError          bad input: a file, a command line, a value         exit code 2
+    ├── MissingCapability   the host lacks something needed; says the fix      exit code 4
+    └── LabFailure          the lab itself went wrong: died, refused, timed out exit code 3
+
+Each message is one line for a person: what, where, what was expected, and a fix. The CLI prints it and exits
+with `exit_code`; nothing else in the tree decides exit codes for errors.
+"""
+
+
+class LabError(Exception):
+    """The root; never raised itself."""
+
+    exit_code = 3
+
+
+class UsageError(LabError):
+    """What the user wrote can't be meant; nothing was started."""
+
+    exit_code = 2
+
+
+class MissingCapability(LabError):
+    """The host lacks what was asked for. `name` is the capability as in `LAB_REQUIRE`, `fix` how to get it."""
+
+    exit_code = 4
+
+    def __init__(self, name: str, what: str, fix: str) -> None:
+        super().__init__(f"{what}. Fix: {fix}")
+        self.name = name
+        self.fix = fix
+
+
+class LabFailure(LabError):
+    """The lab stopped doing what it was asked to do; the run proves nothing."""
