@@ -1,0 +1,1 @@
+"""A network lab that proves its faults."""

@@ -1,0 +1,206 @@
+"""Writes a run's evidence as it happens: the ledger, and the captures as sent and as delivered.
+
+    ledger.bin          every decision (see `lab.evidence.ledger`)
+    sent.pcapng         frames as their nodes sent them; an interface for each node
+    delivered.pcapng    frames as their nodes were handed them; an interface for each node
+
+Blocks are gathered in memory and appended whole, so each file is readable up to its last block at any time, also
+after `kill -9`. Each captured packet carries its ledger id (`epb_packetid`) and the decision as its comment.
+Format: the IETF draft "PCAP Next Generation (pcapng) Capture File Format"; times have nanosecond resolution.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from struct import Struct
+from zlib import crc32
+
+from lab.engines.wire.core import Act, Flow, PathState, Transit
+from lab.evidence import ledger
+from lab.topology import Node
+
+FLUSH_BYTES = 1 << 18
+FILE_LIMIT = 4 << 30
+"""A file stops growing here; what is left out is counted in the ledger's last words."""
+
+_BLOCK = Struct("<IIIIIII")
+_PLAIN_COMMENT = Struct("<HH12s").pack(1, 9, b"delivered")
+_PLAIN_TAIL = [Struct(f"<{pad}x16sHHQHHI") for pad in (0, 1, 2, 3)]
+_TAIL = Struct("<HHQHHI")
+_OPTION = Struct("<HH")
+_PACKET = ledger.PACKET_RECORD.pack
+_DEPART = ledger.DEPART_RECORD.pack
+
+
+class _Appender:
+    """One file, appended to in whole blocks; counts what no longer fits."""
+
+    def __init__(self, path: FilePath) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.parts: list[bytes] = []
+        self.written = 0
+        self.left_out = 0
+
+    def flush(self) -> None:
+        if not self.parts:
+            return
+        block, self.parts = b"".join(self.parts), []
+        if self.written + len(block) > FILE_LIMIT:
+            self.left_out += len(block)
+            return
+        view = memoryview(block)
+        while view:
+            count = os.write(self._fd, view)
+            view = view[count:]
+        self.written += len(block)
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._fd)
+
+
+class FileRecorder:
+    """The core's `Recorder` that writes to files in `folder`."""
+
+    def __init__(self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object]) -> None:
+        self._nodes = nodes
+        self._epoch = time.time_ns() - time.monotonic_ns()
+        self._ledger = _Appender(folder / "ledger.bin")
+        self._sent = _Appender(folder / "sent.pcapng")
+        self._delivered = _Appender(folder / "delivered.pcapng")
+        self._acts: dict[tuple[Act, ...], int] = {}
+        self._comments: dict[tuple[object, ...], bytes] = {}
+        self._pending = 0
+        self._ledger.parts.append(ledger.MAGIC)
+        for capture, side in ((self._sent, "as sent"), (self._delivered, "as delivered")):
+            capture.parts.append(_section_header())
+            capture.parts.extend(_interface(node.name, f"{node.name}, {side}") for node in nodes)
+        self.note("run", epoch_offset=self._epoch, nodes=[vars(node) for node in nodes], **header)
+        self.flush()
+
+    def flow(self, number: int, path: PathState, label: str) -> None:
+        self.note("flow", flow=number, path=path.name, label=label)
+
+    def acts(self, acts: tuple[Act, ...]) -> int:
+        number = self._acts.get(acts)
+        if number is None:
+            number = self._acts[acts] = len(self._acts) + 1
+            self.note(
+                "acts", acts=number, list=[[fault, effect.value, reason] for fault, effect, reason in acts]
+            )
+        return number
+
+    def passed(
+        self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int
+    ) -> None:
+        size = len(frame)
+        self._ledger.parts.append(
+            _PACKET(
+                1, 0, path.source, path.target, flow.number, packet_id, now, now, flow.ordinal,
+                crc32(frame[payload_at:]), 0, size, size - payload_at, 0, 0, 1, 0,
+            )
+        )  # fmt: skip
+        wall = now + self._epoch
+        high, low = wall >> 32, wall & 0xFFFFFFFF
+        pad = -size & 3
+        total = 68 + size + pad
+        tail = _PLAIN_TAIL[pad].pack(_PLAIN_COMMENT, 5, 8, packet_id, 0, 0, total)
+        self._sent.parts += (_BLOCK.pack(6, total, path.source, high, low, size, size), frame, tail)
+        self._delivered.parts += (_BLOCK.pack(6, total, path.target, high, low, size, size), frame, tail)
+        self._pending += size
+        if self._pending > FLUSH_BYTES:
+            self.flush()
+
+    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+        packet = transit.packet
+        decision = (
+            ledger.DROPPED if transit.dropped else ledger.INJECTED if transit.injected else ledger.WAITING
+        )
+        acts = self.acts(transit.acts) if transit.acts else 0
+        original, payload = transit.original.frame, transit.original.payload
+        self._ledger.parts.append(
+            _PACKET(
+                1, decision, path.source, path.target, flow.number, packet_id, now, 0, packet.ordinal,
+                crc32(payload), acts, len(original), len(payload), transit.delay, transit.detail,
+                transit.copies, packet.copy,
+            )
+        )  # fmt: skip
+        if packet.copy == 0 and not transit.injected:
+            comment = self._comment(decision, acts, transit)
+            self._capture(self._sent, path.source, original, packet_id, comment, now)
+
+    def delivered(self, path: PathState, transit: Transit, now: int) -> None:
+        frame = transit.frame
+        self._ledger.parts.append(
+            _DEPART(2, transit.packet.copy, path.source, path.target, len(frame), 0, transit.packet_id, now)
+        )
+        acts = self.acts(transit.acts) if transit.acts else 0
+        comment = self._comment("delivered", acts, transit)
+        self._capture(self._delivered, path.target, frame, transit.packet_id, comment, now)
+
+    def refused(self, path: str, packet_id: int, error: str) -> None:
+        """The target's device did not take a frame already recorded as delivered."""
+        self.note("refused", path=path, packet=packet_id, error=error)
+
+    def note(self, kind: str, **fields: object) -> None:
+        text = json.dumps({"note": kind, **fields}, separators=(",", ":")).encode()
+        self._ledger.parts.append(ledger.NOTE_HEADER.pack(ledger.NOTE, 0, 0, len(text)) + text)
+
+    def flush(self) -> None:
+        self._pending = 0
+        self._ledger.flush()
+        self._sent.flush()
+        self._delivered.flush()
+
+    def close(self, **last_words: object) -> None:
+        """The normal end: an `end` note, then everything on disk."""
+        left_out = {"sent": self._sent.left_out, "delivered": self._delivered.left_out}
+        self.note("end", t=time.monotonic_ns(), left_out=left_out, **last_words)
+        for file in (self._ledger, self._sent, self._delivered):
+            file.close()
+
+    def _comment(self, decision: object, acts: int, transit: Transit) -> bytes:
+        key = (decision, acts)
+        option = self._comments.get(key)
+        if option is None:
+            what = {ledger.DROPPED: "dropped", ledger.WAITING: "goes on"}.get(decision, "delivered")
+            why = "; ".join(f"{effect.value} by {fault} ({reason})" for fault, effect, reason in transit.acts)
+            option = self._comments[key] = _option(1, f"{what}: {why}" if why else what)
+        return option
+
+    def _capture(
+        self, file: _Appender, interface: int, frame: bytes, packet_id: int, comment: bytes, now: int
+    ) -> None:
+        wall = now + self._epoch
+        size = len(frame)
+        pad = bytes(-size & 3)
+        total = 28 + size + len(pad) + len(comment) + 20
+        head = _BLOCK.pack(6, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
+        file.parts += (head, frame, pad, comment, _TAIL.pack(5, 8, packet_id, 0, 0, total))
+        self._pending += size
+        if self._pending > FLUSH_BYTES:
+            self.flush()
+
+
+def _option(code: int, text: str | bytes) -> bytes:
+    value = text.encode() if isinstance(text, str) else text
+    return _OPTION.pack(code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    total = Struct("<I").pack(len(body) + 12)
+    return Struct("<I").pack(kind) + total + body + total
+
+
+def _section_header() -> bytes:
+    return _block(0x0A0D0D0A, Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1) + _option(4, "fault-lab") + bytes(4))
+
+
+def _interface(name: str, description: str) -> bytes:
+    nanoseconds = b"\x09"
+    options = _option(2, name) + _option(3, description) + _option(9, nanoseconds) + bytes(4)
+    return _block(1, Struct("<HHI").pack(1, 0, 0) + options)

@@ -1,0 +1,211 @@
+"""Ethernet frames as the lab reads them: offsets, not objects.
+
+`Packet.parse` finds the few fields that faults and the ledger ask for: addresses, ports, TCP flags, sequence and
+acknowledgement numbers, where the payload starts. Sources: RFC 791, RFC 8200, RFC 9293, RFC 768.
+No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+ETHERNET_HEADER = 14
+IPV4 = 0x0800
+IPV6 = 0x86DD
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
+
+FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+FLAG_NAMES = {"fin": FIN, "syn": SYN, "rst": RST, "psh": PSH, "ack": ACK, "urg": URG}
+
+_U16 = Struct("!H")
+_U32 = Struct("!I")
+_TCP_START = Struct("!HHII")
+_IPV6_EXTENSIONS = {0, 43, 60}
+_IPV6_FRAGMENT = 44
+
+
+class Packet:
+    """One frame, parsed. Offsets count from the start of the frame; `payload_at` is the end where there is none.
+
+    `ordinal` is the packet's number in its flow (from 1) and `copy` its number among duplicates (0 is the
+    original); the engine sets both. `stream_at` is the TCP payload's offset in its byte stream, from 0, or -1
+    where the engine has not seen the connection's SYN.
+    """
+
+    __slots__ = (
+        "ack",
+        "copy",
+        "flags",
+        "fragment",
+        "frame",
+        "ip_id",
+        "l3_at",
+        "l4_at",
+        "ordinal",
+        "payload_at",
+        "payload_end",
+        "protocol",
+        "seq",
+        "source",
+        "source_port",
+        "stream_at",
+        "target",
+        "target_port",
+        "version",
+    )
+
+    def __init__(self, frame: bytes) -> None:
+        self.frame = frame
+        self.version = 0
+        self.protocol = 0
+        self.source = self.target = b""
+        self.source_port = self.target_port = 0
+        self.flags = self.seq = self.ack = 0
+        self.ip_id = 0
+        self.fragment = 0
+        self.l3_at = self.l4_at = ETHERNET_HEADER
+        self.payload_at = self.payload_end = len(frame)
+        self.ordinal = self.copy = 0
+        self.stream_at = -1
+
+    @classmethod
+    def parse(cls, frame: bytes) -> Packet:
+        """Never fails: what can't be read stays zero, and a frame cut short has no payload."""
+        packet = cls(frame)
+        if len(frame) < ETHERNET_HEADER:
+            return packet
+        ethertype = _U16.unpack_from(frame, 12)[0]
+        if ethertype == IPV4 and len(frame) >= 34:
+            packet._parse_ipv4()
+        elif ethertype == IPV6 and len(frame) >= 54:
+            packet._parse_ipv6()
+        return packet
+
+    @property
+    def payload(self) -> bytes:
+        """The transport's payload (for a later IP fragment: the fragment's)."""
+        return self.frame[self.payload_at : self.payload_end]
+
+    @property
+    def ip_size(self) -> int:
+        """The IP packet's size in bytes, header included: what path MTU counts (RFC 1191)."""
+        return len(self.frame) - ETHERNET_HEADER
+
+    @property
+    def stream_size(self) -> int:
+        """Sequence numbers the segment takes: its payload, and one each for SYN and FIN (RFC 9293, 3.4)."""
+        size = self.payload_end - self.payload_at
+        return size + bool(self.flags & SYN) + bool(self.flags & FIN)
+
+    def _parse_ipv4(self) -> None:
+        frame = self.frame
+        self.version = 4
+        self.protocol = frame[23]
+        self.source, self.target = frame[26:30], frame[30:34]
+        self.ip_id = _U16.unpack_from(frame, 18)[0]
+        self.l4_at = ETHERNET_HEADER + (frame[14] & 0x0F) * 4
+        self.payload_end = min(len(frame), ETHERNET_HEADER + _U16.unpack_from(frame, 16)[0])
+        self.fragment = _U16.unpack_from(frame, 20)[0] & 0x3FFF
+        self._parse_transport(first_fragment=not self.fragment & 0x1FFF)
+
+    def _parse_ipv6(self) -> None:
+        frame = self.frame
+        self.version = 6
+        self.source, self.target = frame[22:38], frame[38:54]
+        self.payload_end = min(len(frame), 54 + _U16.unpack_from(frame, 18)[0])
+        header, at, first = frame[20], 54, True
+        while (header in _IPV6_EXTENSIONS or header == _IPV6_FRAGMENT) and at + 8 <= len(frame):
+            if header == _IPV6_FRAGMENT:
+                offset = _U16.unpack_from(frame, at + 2)[0]
+                self.fragment = (offset >> 3) | (offset & 1) << 13
+                self.ip_id = _U32.unpack_from(frame, at + 4)[0]
+                first = not offset >> 3
+                size = 8
+            else:
+                size = (frame[at + 1] + 1) * 8
+            header, at = frame[at], at + size
+        self.protocol, self.l4_at = header, at
+        self._parse_transport(first)
+
+    def _parse_transport(self, first_fragment: bool) -> None:
+        frame, at = self.frame, self.l4_at
+        self.payload_at = min(at, self.payload_end)
+        if not first_fragment:
+            return
+        if self.protocol == TCP and at + 20 <= self.payload_end:
+            self.source_port, self.target_port, self.seq, self.ack = _TCP_START.unpack_from(frame, at)
+            self.flags = frame[at + 13]
+            self.payload_at = min(at + (frame[at + 12] >> 4) * 4, self.payload_end)
+        elif self.protocol == UDP and at + 8 <= self.payload_end:
+            self.source_port = _U16.unpack_from(frame, at)[0]
+            self.target_port = _U16.unpack_from(frame, at + 2)[0]
+            self.payload_at = at + 8
+
+
+def internet_checksum(data: bytes) -> int:
+    """The ones' complement of the ones' complement sum of 16-bit words (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    # 2**16 is 1 modulo 65535, so the whole number modulo 65535 is the folded sum (0 and 65535 both stand for zero).
+    return 0xFFFF - (int.from_bytes(data, "big") % 0xFFFF)
+
+
+def with_checksums(frame: bytes) -> bytes:
+    """The same frame with its IPv4 header, TCP or UDP checksum made right. A fragment keeps its transport's."""
+    packet = Packet.parse(frame)
+    out = bytearray(frame)
+    if packet.version == 4:
+        out[24:26] = b"\0\0"
+        out[24:26] = _U16.pack(internet_checksum(bytes(out[ETHERNET_HEADER : packet.l4_at])))
+    field = {TCP: 16, UDP: 6, ICMPV6: 2}.get(packet.protocol)
+    if field is None or packet.fragment or packet.payload_end < packet.l4_at + field + 2:
+        return bytes(out)
+    at = packet.l4_at + field
+    out[at : at + 2] = b"\0\0"
+    segment = bytes(out[packet.l4_at : packet.payload_end])
+    if packet.version == 4:
+        pseudo = packet.source + packet.target + bytes((0, packet.protocol)) + _U16.pack(len(segment))
+    else:
+        pseudo = packet.source + packet.target + _U32.pack(len(segment)) + bytes((0, 0, 0, packet.protocol))
+    value = internet_checksum(pseudo + segment)
+    if packet.protocol == UDP and value == 0:
+        value = 0xFFFF  # RFC 768: a computed zero is sent as all ones
+    out[at : at + 2] = _U16.pack(value)
+    return bytes(out)
+
+
+def with_source_port(packet: Packet, port: int) -> bytes:
+    """The frame with another TCP or UDP source port, checksums mended."""
+    return _with_port(packet, packet.l4_at, port)
+
+
+def with_target_port(packet: Packet, port: int) -> bytes:
+    """The frame with another TCP or UDP destination port, checksums mended."""
+    return _with_port(packet, packet.l4_at + 2, port)
+
+
+def _with_port(packet: Packet, at: int, port: int) -> bytes:
+    return with_checksums(packet.frame[:at] + _U16.pack(port) + packet.frame[at + 2 :])
+
+
+def reset_for(packet: Packet, *, towards_sender: bool) -> bytes:
+    """A forged RST that the peer of a TCP segment accepts: its sequence number is the next one that peer expects.
+
+    Towards the receiver it stands in the segment's place (seq as the segment's); towards the sender it takes the
+    segment's acknowledgement number (RFC 9293, 3.5.3; RFC 5961, 3.2: only the exact next number resets).
+    """
+    frame = packet.frame
+    ethernet = frame[6:12] + frame[0:6] if towards_sender else frame[0:12]
+    source, target = packet.source, packet.target
+    ports = (packet.source_port, packet.target_port)
+    seq, ack, flags = packet.seq, packet.ack, RST | (packet.flags & ACK)
+    if towards_sender:
+        source, target, ports = target, source, ports[::-1]
+        seq, ack, flags = packet.ack, (packet.seq + packet.stream_size) & 0xFFFFFFFF, RST | ACK
+    tcp = _TCP_START.pack(*ports, seq, ack) + bytes((5 << 4, flags)) + bytes(6)
+    if packet.version == 4:
+        ip = b"\x45\0" + _U16.pack(40) + bytes((0, 0, 0x40, 0, 64, TCP, 0, 0)) + source + target
+        return with_checksums(ethernet + b"\x08\x00" + ip + tcp)
+    ip = b"\x60\0\0\0" + _U16.pack(20) + bytes((TCP, 64)) + source + target
+    return with_checksums(ethernet + b"\x86\xdd" + ip + tcp)
