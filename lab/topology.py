@@ -72,13 +72,9 @@ class Network:
         try:
             network = cls(ipaddress.IPv4Network(ipv4), ipaddress.IPv6Network(ipv6))
         except ValueError as error:
-            raise UsageError(
-                f"network: {error}; expected blocks such as {DEFAULT_IPV4} and {DEFAULT_IPV6}"
-            ) from error
+            raise UsageError(f"network: {error}; expected blocks such as {DEFAULT_IPV4} and {DEFAULT_IPV6}") from error
         if network.ipv4.prefixlen > 28 or network.ipv6.prefixlen > 120:
-            raise UsageError(
-                f"network {ipv4}, {ipv6}: too small; expected /28 or wider, and /120 or wider for IPv6"
-            )
+            raise UsageError(f"network {ipv4}, {ipv6}: too small; expected /28 or wider, and /120 or wider for IPv6")
         return network
 
     def nodes(self, names: Sequence[str]) -> tuple[Node, ...]:

@@ -56,9 +56,7 @@ Milliseconds = Annotated[
     float, _quantity(DURATIONS_MS, "50ms"), Field(ge=0, le=3_600_000), _text_schema(DURATIONS_MS, "50ms")
 ]
 Percent = Annotated[float, _quantity(PERCENT, "5%"), Field(ge=0, le=100), _text_schema(PERCENT, "5%")]
-Kilobits = Annotated[
-    float, _quantity(RATES_KBIT, "2mbit"), Field(gt=0, le=1e9), _text_schema(RATES_KBIT, "2mbit")
-]
+Kilobits = Annotated[float, _quantity(RATES_KBIT, "2mbit"), Field(gt=0, le=1e9), _text_schema(RATES_KBIT, "2mbit")]
 
 
 def _whole(value: float) -> int:

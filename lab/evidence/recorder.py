@@ -29,6 +29,7 @@ FILE_LIMIT = 4 << 30
 
 _BLOCK = Struct("<IIIIIII")
 _PLAIN_COMMENT = Struct("<HH12s").pack(1, 9, b"delivered")
+_WORDS: dict[object, str] = {ledger.DROPPED: "dropped", ledger.WAITING: "goes on"}
 _PLAIN_TAIL = [Struct(f"<{pad}x16sHHQHHI") for pad in (0, 1, 2, 3)]
 _TAIL = Struct("<HHQHHI")
 _OPTION = Struct("<HH")
@@ -89,14 +90,10 @@ class FileRecorder:
         number = self._acts.get(acts)
         if number is None:
             number = self._acts[acts] = len(self._acts) + 1
-            self.note(
-                "acts", acts=number, list=[[fault, effect.value, reason] for fault, effect, reason in acts]
-            )
+            self.note("acts", acts=number, list=[[fault, effect.value, reason] for fault, effect, reason in acts])
         return number
 
-    def passed(
-        self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int
-    ) -> None:
+    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         size = len(frame)
         self._ledger.parts.append(
             _PACKET(
@@ -117,9 +114,7 @@ class FileRecorder:
 
     def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
         packet = transit.packet
-        decision = (
-            ledger.DROPPED if transit.dropped else ledger.INJECTED if transit.injected else ledger.WAITING
-        )
+        decision = ledger.DROPPED if transit.dropped else ledger.INJECTED if transit.injected else ledger.WAITING
         acts = self.acts(transit.acts) if transit.acts else 0
         original, payload = transit.original.frame, transit.original.payload
         self._ledger.parts.append(
@@ -167,14 +162,12 @@ class FileRecorder:
         key = (decision, acts)
         option = self._comments.get(key)
         if option is None:
-            what = {ledger.DROPPED: "dropped", ledger.WAITING: "goes on"}.get(decision, "delivered")
+            what = _WORDS.get(decision, "delivered")
             why = "; ".join(f"{effect.value} by {fault} ({reason})" for fault, effect, reason in transit.acts)
             option = self._comments[key] = _option(1, f"{what}: {why}" if why else what)
         return option
 
-    def _capture(
-        self, file: _Appender, interface: int, frame: bytes, packet_id: int, comment: bytes, now: int
-    ) -> None:
+    def _capture(self, file: _Appender, interface: int, frame: bytes, packet_id: int, comment: bytes, now: int) -> None:
         wall = now + self._epoch
         size = len(frame)
         pad = bytes(-size & 3)

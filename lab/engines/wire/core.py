@@ -43,9 +43,7 @@ class Recorder(Protocol):
     def acts(self, acts: tuple[Act, ...]) -> int:
         """A number for this combination; the same for the same."""
 
-    def passed(
-        self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int
-    ) -> None:
+    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         """Arrived, untouched and delivered in one step."""
 
     def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
@@ -513,9 +511,7 @@ class Core:
                 steps.append(old[active.id])
             else:
                 fault = active.fault
-                steps.append(
-                    (active, fault.match.selector(), fault.decider(self._draw(path, active, flow.label)))
-                )
+                steps.append((active, fault.match.selector(), fault.decider(self._draw(path, active, flow.label))))
         flow.steps, flow.generation = tuple(steps), path.generation
 
     def _refresh(self, path: PathState) -> None:
