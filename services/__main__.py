@@ -1,0 +1,156 @@
+"""The command line: `python -m services tcp-server|tcp-client|udp-server|udp-client|dns-server|dns-client`.
+
+Each command imports only what it needs, when it runs: a lab starts many of these processes.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services import lifetime, quantities
+from services.errors import ServiceError, UsageError
+
+FRAMING_CHOICE = click.Choice(["raw", "line", "length2", "length4", "varint"])
+PORT = click.IntRange(0, 65535)
+SOURCE_PORT = click.IntRange(1, 65535)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Quantity(click.ParamType[Any]):
+    """A click type around one function of `services.quantities`."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+TIME = Quantity("time", quantities.duration_s)
+SIZE = Quantity("size", quantities.size_bytes)
+SIZE_RANGE = Quantity("size[..size]", quantities.size_range_bytes)
+
+journal_option = click.option("--journal", type=FILE, help="Append the JSONL journal to this file.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+bind_option = click.option(
+    "--bind", multiple=True, default=["::"], show_default=True, help="Address to listen on; `::` serves IPv4 too."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """The servers and clients that the lab puts under test."""
+
+
+@cli.command()
+@bind_option
+@click.option("--raw-port", "--port", type=PORT, default=8080, help="Raw: answers each chunk that it reads.")
+@click.option("--line-port", type=PORT, default=8081, help="Echo of newline-ended messages.")
+@click.option("--length2-port", type=PORT, default=8082, help="Echo of messages with a 2-byte big-endian length.")
+@click.option("--length4-port", type=PORT, help="Echo of messages with a 4-byte big-endian length; off unless given.")
+@click.option("--varint-port", type=PORT, help="Echo of messages with an unsigned LEB128 length; off unless given.")
+@click.option("--max-frame", type=SIZE, default="64KiB", help="A longer frame ends its connection.")
+@click.option("--idle-timeout", type=TIME, default="60s", help="A connection silent for longer is closed.")
+@click.option("--drain-timeout", type=TIME, default="5s", help="At most this long to finish after SIGTERM.")
+@journal_option
+def tcp_server(
+    bind: tuple[str, ...],
+    max_frame: int,
+    idle_timeout: float,
+    drain_timeout: float,
+    journal: Path | None,
+    **ports: int | None,
+) -> int:
+    """Raw and framed echo over TCP."""
+    from services import tcp_server as tcp
+
+    given = ((name.removesuffix("_port"), port) for name, port in ports.items())
+    listeners = [tcp.Listener(framing, port) for framing, port in given if port is not None]
+    limits = tcp.Limits(max_frame, idle_timeout, drain_timeout)
+    return lifetime.run_server(lambda stop: tcp.serve(stop, listeners, bind, limits, journal))
+
+
+@cli.command()
+@click.option("--to", required=True, metavar="HOST:PORT", help="Where to connect.")
+@click.option("--framing", type=FRAMING_CHOICE, required=True)
+@click.option("--messages", type=COUNT, default=1, help="Messages on each connection.")
+@click.option("--size", type=SIZE_RANGE, default="100B", help="Bytes of a message, or a range to draw from.")
+@click.option("--size-seed", type=int, default=0, help="Seed of the sizes drawn from a range.")
+@click.option("--concurrency", type=COUNT, default=1, help="Connections at the same time.")
+@click.option("--window", type=COUNT, default=1, help="Messages in flight on each connection.")
+@click.option("--pace", type=TIME, default="0s", help="Time between sends on each connection.")
+@click.option("--timeout", type=TIME, default="30s", help="A message unanswered for longer is unknown.")
+@click.option("--connect-timeout", type=TIME, default="10s")
+@click.option("--source-port", type=SOURCE_PORT, help="Connection i is bound to this port plus i.")
+@journal_option
+@json_option
+def tcp_client(
+    to: str,
+    framing: str,
+    messages: int,
+    size: tuple[int, int],
+    size_seed: int,
+    concurrency: int,
+    window: int,
+    pace: float,
+    timeout: float,
+    connect_timeout: float,
+    source_port: int | None,
+    journal: Path | None,
+    as_json: bool,
+) -> int:
+    """Send numbered messages over TCP and account for each answer."""
+    from services import tcp_client as tcp
+    from services.sockets import parse_endpoint
+
+    host, port = parse_endpoint(to)
+    work = tcp.TcpWorkload(
+        host=host,
+        port=port,
+        framing=framing,
+        messages=messages,
+        sizes=size,
+        size_seed=size_seed,
+        connections=concurrency,
+        window=window,
+        pace_s=pace,
+        timeout_s=timeout,
+        connect_timeout_s=connect_timeout,
+        source_port=source_port,
+    )
+    return lifetime.run_client(tcp.run(work, journal, as_json))
+
+
+def main() -> int:
+    """Runs one command; every error is one line on standard error. Returns the exit code."""
+    lifetime.leave_on_sigterm()
+    try:
+        code = cli.main(prog_name="python -m services", standalone_mode=False)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except click.Abort:
+        return 0
+    except ServiceError as error:
+        return _complain(str(error), error.exit_code)
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"services: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
