@@ -14,6 +14,7 @@ from services import lifetime, quantities
 from services.errors import ServiceError, UsageError
 
 FRAMING_CHOICE = click.Choice(["raw", "line", "length2", "length4", "varint"])
+MODE = click.Choice(["ack", "echo"])
 PORT = click.IntRange(0, 65535)
 SOURCE_PORT = click.IntRange(1, 65535)
 COUNT = click.IntRange(min=1)
@@ -129,6 +130,65 @@ def tcp_client(
         source_port=source_port,
     )
     return lifetime.run_client(tcp.run(work, journal, as_json))
+
+
+@cli.command()
+@bind_option
+@click.option("--port", type=PORT, default=41234)
+@click.option("--mode", type=MODE, default="ack", help="Answer `Message Received`, or the datagram itself.")
+@journal_option
+def udp_server(bind: tuple[str, ...], port: int, mode: str, journal: Path | None) -> int:
+    """Answer each UDP datagram."""
+    from services import udp_server as udp
+
+    return lifetime.run_server(lambda stop: udp.serve(stop, port, bind, mode == "echo", journal))
+
+
+@cli.command()
+@click.option("--to", required=True, metavar="HOST:PORT", help="Where to send.")
+@click.option("--mode", type=MODE, default="ack", help="What the server answers.")
+@click.option("--messages", type=COUNT, default=1, help="Datagrams to send.")
+@click.option("--size", type=SIZE_RANGE, default="100B", help="Bytes of a datagram, or a range to draw from.")
+@click.option("--size-seed", type=int, default=0, help="Seed of the sizes drawn from a range.")
+@click.option("--pace", type=TIME, default="1ms", help="Time between datagrams.")
+@click.option("--timeout", type=TIME, default="2s", help="How long to wait for answers after the last send.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), help="Wait for each answer, and send again up to this many times."
+)
+@click.option("--source-port", type=SOURCE_PORT)
+@journal_option
+@json_option
+def udp_client(
+    to: str,
+    mode: str,
+    messages: int,
+    size: tuple[int, int],
+    size_seed: int,
+    pace: float,
+    timeout: float,
+    retries: int | None,
+    source_port: int | None,
+    journal: Path | None,
+    as_json: bool,
+) -> int:
+    """Send numbered datagrams over UDP and account for each answer."""
+    from services import udp_client as udp
+    from services.sockets import parse_endpoint
+
+    host, port = parse_endpoint(to)
+    work = udp.UdpWorkload(
+        host=host,
+        port=port,
+        echo=mode == "echo",
+        messages=messages,
+        sizes=size,
+        size_seed=size_seed,
+        pace_s=pace,
+        timeout_s=timeout,
+        retries=retries,
+        source_port=source_port,
+    )
+    return lifetime.run_client(udp.run(work, journal, as_json))
 
 
 def main() -> int:

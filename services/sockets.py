@@ -1,6 +1,5 @@
 """Sockets for IPv4 and IPv6 alike: listening, naming and sizing them."""
 
-import asyncio
 import ipaddress
 import os
 import socket
@@ -103,16 +102,6 @@ def enlarge_receive_buffer(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, so_rcvbufforce, RECEIVE_BUFFER_BYTES)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-
-
-async def addresses_of(host: str, port: int, kind: socket.SocketKind) -> list[tuple[socket.AddressFamily, Address]]:
-    """Where `host` can be reached, best first (RFC 6724). Raises `ServiceError` when the name has no address."""
-    loop = asyncio.get_running_loop()
-    try:
-        infos = await loop.getaddrinfo(host, port, type=kind)
-    except socket.gaierror as error:
-        raise ServiceError(f"cannot resolve {host!r}: {error.strerror}") from error
-    return [(info[0], info[4]) for info in infos]
 
 
 def client_socket(family: socket.AddressFamily, kind: socket.SocketKind, source_port: int | None) -> socket.socket:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from services import messages
-from services.errors import ServiceError, UsageError
+from services.errors import UsageError
 from services.framing import Decoder, LocalError, PeerError, codec
 from services.journal import DIGEST_BYTES, Journal, Phase, digest
 from services.raw_echo import RawEchoDecoder
-from services.sockets import Address, addresses_of, client_socket, endpoint_text, reason
+from services.sockets import Address, client_socket, endpoint_text, reason
 from services.summary import Summary
+from services.targets import Target, targets_of
 
 READ_BYTES = 65536
 ANY_LENGTH = 1 << 30
@@ -83,7 +84,7 @@ class _Conversation:
         self._sent_digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self._patience = asyncio.timeout(None)
 
-    async def run(self, targets: list[tuple[socket.AddressFamily, Address]]) -> None:
+    async def run(self, targets: list[Target]) -> None:
         """Connects, sends, receives, closes; never raises for what the network or the server did."""
         why: str | None = "stopped"
         try:
@@ -99,9 +100,7 @@ class _Conversation:
         finally:
             self._give_up(why)
 
-    async def _connect(
-        self, targets: list[tuple[socket.AddressFamily, Address]]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, targets: list[Target]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._journal.write("connect", "invoke", conn=self._conn)
         phase: Phase = "unknown"
         why: str | None = "stopped"
@@ -121,7 +120,7 @@ class _Conversation:
             self._journal.write("connect", phase, conn=self._conn, why=why, **ends)
         return await asyncio.open_connection(sock=sock, limit=READ_BYTES)
 
-    async def _first_to_answer(self, targets: list[tuple[socket.AddressFamily, Address]]) -> socket.socket:
+    async def _first_to_answer(self, targets: list[Target]) -> socket.socket:
         for family, address in targets[:-1]:
             try:
                 return await self._connected(family, address)
@@ -264,19 +263,8 @@ async def run(work: TcpWorkload, journal_path: Path | None, as_json: bool) -> in
     work.check()
     tally: Counter[str] = Counter()
     with Journal(journal_path, "tcp-client") as journal:
-        targets = await _targets(work, journal)
+        targets = await targets_of(work.host, work.port, socket.SOCK_STREAM, journal)
         talks = [_Conversation(conn, work, journal, tally) for conn in range(work.connections)]
         summary = Summary("tcp-client", "messages", work.messages * work.connections, tally)
         await asyncio.gather(*(talk.run(targets) for talk in talks))
     return summary.conclude(as_json, also=("stuck", "split") if work.framing == "raw" else ())
-
-
-async def _targets(work: TcpWorkload, journal: Journal) -> list[tuple[socket.AddressFamily, Address]]:
-    journal.write("lookup", "invoke", name=work.host)
-    try:
-        targets = await addresses_of(work.host, work.port, socket.SOCK_STREAM)
-    except ServiceError as error:
-        journal.write("lookup", "fail", why=str(error))
-        raise
-    journal.write("lookup", "ok", addresses=[address[0] for _, address in targets])
-    return targets
