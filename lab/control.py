@@ -1,0 +1,109 @@
+"""The control channel of a running lab: an abstract Unix socket, one JSON order and one JSON answer per connection.
+
+An abstract socket has no file, so nothing of it can outlive the lab, whatever kills it; its name holds the user's id
+and the lab's name, and both sides check with SO_PEERCRED that the other is the same user. (unix(7))
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+from lab.errors import LabFailure, UsageError
+
+_PREFIX = "fault-lab"
+_SIZE = 1 << 20
+_SCM_CREDENTIALS = 2  # unix(7); Python 3.11 does not name it on every build
+_CREDENTIALS = Struct("3i")
+
+
+def address(name: str) -> str:
+    return f"\0{_PREFIX}/{os.getuid()}/{name}"
+
+
+def listen(name: str) -> socket.socket | None:
+    """The lab's control socket, or None where a lab of this name is up already."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        server.bind(address(name))
+    except OSError:
+        server.close()
+        return None
+    server.listen(64)
+    return server
+
+
+def running() -> list[str]:
+    """The names of this user's labs that are up, from /proc/net/unix."""
+    start = f"@{_PREFIX}/{os.getuid()}/"
+    names = set()
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        field = line.split(" ")[-1]
+        if field.startswith(start):
+            names.add(field.removeprefix(start))
+    return sorted(names)
+
+
+def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[str, Any], list[int]]:
+    """Send one order; returns the answer and the descriptors that came with it.
+
+    UsageError where no lab of this name is up or it refuses the order; LabFailure where it dies meanwhile.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+        channel.settimeout(timeout)
+        try:
+            channel.connect(address(name))
+        except OSError as error:
+            others = ", ".join(running()) or "none"
+            raise UsageError(f"no lab {name!r} is up (up: {others}); start it with: lab up --name {name}") from error
+        if not same_user(channel):
+            raise LabFailure(f"lab {name!r}: its control socket belongs to another user; use another --name")
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            channel.send(json.dumps(order).encode())
+            answer, fds = receive(channel)
+        except OSError as error:
+            raise LabFailure(f"lab {name!r} gave no answer: {error}") from error
+    if answer is None:
+        raise LabFailure(f"lab {name!r} ended before it answered")
+    if "error" in answer:
+        kind = UsageError if answer.get("usage") else LabFailure
+        raise kind(str(answer["error"]))
+    return answer, fds
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """One message and its descriptors; None at the end of the stream.
+
+    Where the channel asked for credentials (SO_PASSCRED), the sender's process id as this side sees it comes along as
+    `supervisor_pid`: only the kernel can say it, because a supervisor knows itself as process 1.
+    """
+    fds = array.array("i")
+    pid = None
+    data, ancillary, _, _ = channel.recvmsg(_SIZE, socket.CMSG_SPACE(16 * fds.itemsize) + 64, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        elif (level, kind) == (socket.SOL_SOCKET, _SCM_CREDENTIALS):
+            pid = _CREDENTIALS.unpack_from(payload)[0]
+    message = json.loads(data) if data else None
+    if message is not None and pid is not None:
+        message["supervisor_pid"] = pid
+    return message, list(fds)
+
+
+def answer(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    socket.send_fds(channel, [json.dumps(message).encode()], list(fds))
+
+
+def same_user(channel: socket.socket) -> bool:
+    """Whether the other end runs as this user. An id that the user namespace can't show counts as another's."""
+    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(credentials)
+    return bool(uid == os.getuid())

@@ -1,0 +1,106 @@
+"""What a runtime and an engine say to each other: node namespaces, the plan of a lab, the seam for engines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from lab.runtimes import linux
+from lab.topology import Node
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program of the lab: the node it lives on, its command, and the ports that must listen before it counts as up.
+
+    `ports` are such as `tcp/8080` and `udp/53`. `argv` may hold `{run}`, replaced by the evidence folder.
+    """
+
+    node: str
+    name: str
+    argv: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A port of 127.0.0.1 on the host, relayed from inside node `via` to `host`:`port`."""
+
+    protocol: str
+    host_port: int
+    via: str
+    host: str
+    port: int
+    fd: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a supervisor needs to stand a lab up, as JSON over a pipe."""
+
+    name: str
+    engine: str
+    seed: int
+    nodes: tuple[Node, ...]
+    ipv4_prefix: int
+    ipv6_prefix: int
+    services: tuple[Service, ...]
+    publications: tuple[Publication, ...]
+    control: int
+    lifeline: int
+    evidence: str | None
+    record: bool = True
+    stays: bool = True
+    resolver: str | None = None
+    forced_drops: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        data = json.loads(text)
+        data["nodes"] = tuple(Node(**node) for node in data["nodes"])
+        data["services"] = tuple(
+            Service(**{**one, "argv": tuple(one["argv"]), "ports": tuple(one["ports"])}) for one in data["services"]
+        )
+        data["publications"] = tuple(Publication(**one) for one in data["publications"])
+        data["notes"] = tuple(data["notes"])
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class NodeSpace:
+    """A node's network namespace, held open by its descriptor."""
+
+    node: Node
+    fd: int
+
+    def inside(self) -> AbstractContextManager[None]:
+        return linux.inside(self.fd)
+
+
+Spawn = Callable[[str, Sequence[str], Sequence[int]], int]
+"""(name, argv, descriptors to inherit) -> pid; in the lab's own network namespace, its end noticed by the supervisor."""
+
+
+class LinkEngine(Protocol):
+    """Joins the nodes and puts faults on the paths between them; lives in the supervisor."""
+
+    name: str
+
+    def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
+        """Give every node an `eth0`, up and addressed."""
+
+    def start(self, plan: Plan, spawn: Spawn) -> None:
+        """Start what carries and records the packets; returns when it is ready."""
+
+    def order(self, order: dict[str, Any]) -> dict[str, Any]:
+        """`set` and `show` faults, `note` something in the ledger. LabError where it can't be done."""
+
+    def stop(self) -> dict[str, Any]:
+        """Finish: all evidence on disk."""

@@ -1,0 +1,218 @@
+"""The netns runtime, seen from the host: starts a lab's supervisor, finds running labs, enters their nodes.
+
+Works for root and for an ordinary user alike (who becomes root of a user namespace of their own); needs nothing but the
+TUN device. See `lab.supervisor` for the inside.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lab import control
+from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.runtimes import linux
+from lab.runtimes.base import Plan, Publication
+from lab.topology import Network, Node
+
+READY_SECONDS = 60.0
+NAME = "netns"
+
+
+@dataclass
+class Standing:
+    """A lab that came up. While `lifeline` is open a lab that does not `stay` lives; closing it ends that lab."""
+
+    name: str
+    lifeline: socket.socket | None
+
+
+def check_host() -> None:
+    """MissingCapability, with the fix, where this host can't hold a netns lab; found by trying."""
+    if not os.access(linux.TUN_DEVICE, os.R_OK | os.W_OK):
+        exists = Path(linux.TUN_DEVICE).exists()
+        fix = f"sudo chmod 0666 {linux.TUN_DEVICE}" if exists else "sudo modprobe tun"
+        raise MissingCapability("tun", f"{linux.TUN_DEVICE} is {'not open to you' if exists else 'missing'}", fix)
+    child = os.fork()
+    if child == 0:
+        try:
+            flags = linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWNET
+            linux.unshare(flags if os.getuid() == 0 else flags | linux.CLONE_NEWUSER)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        raise MissingCapability(
+            "namespaces",
+            "the kernel refuses you new namespaces",
+            "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000; "
+            "in a container: run it with --privileged",
+        )
+
+
+def check_network(network: Network) -> None:
+    """UsageError where the lab's block overlaps a route of the host: it would hide real hosts from the lab's user."""
+    for route in host_routes():
+        mine: ipaddress.IPv4Network | ipaddress.IPv6Network = network.ipv4 if route.version == 4 else network.ipv6
+        if route.prefixlen and route.overlaps(mine):
+            option = "--network" if route.version == 4 else "--network6"
+            raise UsageError(f"network {mine} overlaps the host's route to {route}; choose another with {option} BLOCK")
+
+
+def host_routes() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Destinations of the host's unicast routes (proc(5): /proc/net/route, /proc/net/ipv6_route)."""
+    routes: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    ipv4 = Path("/proc/net/route")
+    for line in ipv4.read_text().splitlines()[1:] if ipv4.exists() else ():
+        fields = line.split()
+        destination, mask = (int.from_bytes(bytes.fromhex(fields[n]), "little") for n in (1, 7))
+        routes.append(ipaddress.IPv4Network((destination, mask.bit_count())))
+    ipv6 = Path("/proc/net/ipv6_route")
+    for line in ipv6.read_text().splitlines() if ipv6.exists() else ():
+        fields = line.split()
+        if fields[9] != "lo":
+            routes.append(ipaddress.IPv6Network((int(fields[0], 16), int(fields[1], 16))))
+    return routes
+
+
+def publish(
+    wishes: Sequence[tuple[str, int, str, str, int]], nodes: Sequence[Node]
+) -> tuple[list[Publication], list[socket.socket]]:
+    """Sockets on the host's 127.0.0.1 for each wish whose nodes exist: the wished port if free, else any."""
+    by_name = {node.name: node for node in nodes}
+    publications, sockets = [], []
+    taken: dict[int, int] = {}
+    for protocol, wished, via, serves, port in wishes:
+        if via not in by_name or serves not in (*by_name, "localhost"):
+            continue
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        end = _bound(kind, taken.get(wished, wished))
+        taken[wished] = end.getsockname()[1]
+        host = "127.0.0.1" if serves == "localhost" else by_name[serves].ipv4
+        publications.append(Publication(protocol, end.getsockname()[1], via, host, port, end.fileno()))
+        sockets.append(end)
+    return publications, sockets
+
+
+def _bound(kind: int, port: int) -> socket.socket:
+    end = socket.socket(socket.AF_INET, kind)
+    if kind == socket.SOCK_STREAM:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        end.bind(("127.0.0.1", port))
+    except OSError:
+        end.bind(("127.0.0.1", 0))
+    if kind == socket.SOCK_STREAM:
+        end.listen(128)
+    return end
+
+
+def stand_up(plan: Plan, keep: Sequence[socket.socket], progress: Callable[[str], None]) -> Standing:
+    """Start the supervisor and wait until the lab is ready. `plan.control` and `lifeline` are filled in here.
+
+    `keep` are sockets whose descriptors the plan names. UsageError where the name is taken.
+    """
+    server = control.listen(plan.name)
+    if server is None:
+        raise UsageError(f"a lab {plan.name!r} is up already; use it, take it down, or choose another --name")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with server, theirs:
+        full = Plan(**{**vars(plan), "control": server.fileno(), "lifeline": theirs.fileno()})
+        fds = [server.fileno(), theirs.fileno(), *(one.fileno() for one in keep)]
+        errors = Path(plan.evidence or ".") / "supervisor.txt"
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lab.supervisor"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=fds,
+            )
+            process.communicate(full.to_json().encode())
+    try:
+        _await_ready(ours, process.returncode, errors, progress)
+    except BaseException:
+        ours.close()
+        raise
+    if plan.stays:
+        ours.close()
+        return Standing(plan.name, None)
+    return Standing(plan.name, ours)
+
+
+def _await_ready(ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None]) -> None:
+    ours.settimeout(READY_SECONDS)
+    while True:
+        try:
+            data = ours.recv(1 << 16)
+        except TimeoutError as error:
+            raise LabFailure(f"the lab was not ready within {READY_SECONDS:g} s; see {errors}") from error
+        if not data:
+            words = errors.read_text(errors="replace").strip().splitlines()
+            raise LabFailure(f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}")
+        message = json.loads(data)
+        if "progress" in message:
+            progress(message["progress"])
+        elif "ready" in message:
+            return
+        elif "fix" in message:
+            raise MissingCapability(message["name"], message["error"], message["fix"])
+        else:
+            raise LabFailure(message["error"])
+
+
+def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a command in a node, as a child of this process and a member of the lab's PID namespace.
+
+    The child is a small proxy: it enters the namespaces, forks the command, passes SIGTERM and SIGINT on and ends with
+    the command's status. When the lab ends, the kernel ends the command; when this process ends, so does the command.
+    """
+    answer, fds = control.ask(name, {"do": "enter", "node": node})
+    if not answer.get("ok") or len(fds) not in (3, 4):
+        raise LabFailure(f"lab {name!r} did not hand out the namespaces of {node!r}")
+    kinds = [linux.CLONE_NEWUSER] * (len(fds) - 3) + [linux.CLONE_NEWNS, linux.CLONE_NEWPID, linux.CLONE_NEWNET]
+
+    def enter() -> None:
+        for fd, kind in zip(fds, kinds, strict=True):
+            linux.setns(fd, kind)
+        linux.unshare(linux.CLONE_NEWUTS)
+        socket.sethostname(node)
+        child = os.fork()
+        if child:
+            _stand_in_for(child)
+        linux.die_with_parent(signal.SIGKILL)
+        os.chdir(directory)
+
+    directory = options.pop("cwd", None) or os.getcwd()
+    try:
+        return subprocess.Popen(list(argv), preexec_fn=enter, **options)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(f"can't run {argv[0]!r} in {node}: {error}") from error
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _stand_in_for(child: int) -> None:
+    """Be the command's stand-in: forward signals to it, end as it ends. Never returns."""
+    os.closerange(3, 1024)
+    linux.die_with_parent(signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: os.kill(child, received))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command itself
+    while True:
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
+
+
+Output = int | IO[Any] | None
