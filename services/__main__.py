@@ -4,7 +4,7 @@ Each command imports only what it needs, when it runs: a lab starts many of thes
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,97 @@ def udp_client(
         source_port=source_port,
     )
     return lifetime.run_client(udp.run(work, journal, as_json))
+
+
+@cli.command()
+@bind_option
+@click.option("--port", type=PORT, default=53, help="For UDP and TCP.")
+@click.option("--zone", default="lab.", help="Names are served as NAME.ZONE, and single labels by themselves too.")
+@click.option("--record", "records", multiple=True, metavar="NAME=ADDRESS", help="An A or AAAA record; repeatable.")
+@click.option("--records", "file", type=FILE, help="JSON file: {name: [addresses]}.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND[=VALUE][@NAME]",
+    help="delay=200ms, drop=20%, servfail, truncate or wrong-id; repeatable.",
+)
+@click.option("--seed", type=int, default=0, help="Seed of the faults' decisions.")
+@journal_option
+def dns_server(
+    bind: tuple[str, ...],
+    port: int,
+    zone: str,
+    records: tuple[str, ...],
+    file: Path | None,
+    faults: tuple[str, ...],
+    seed: int,
+    journal: Path | None,
+) -> int:
+    """Answer for the lab's names, over UDP and TCP."""
+    from services import dns_server as dns
+    from services.dns_faults import parse_fault
+
+    planned = [parse_fault(fault) for fault in faults]
+    config = dns.DnsConfig(zone, dns.parse_records(records, file), planned, seed)
+    return lifetime.run_server(lambda stop: dns.serve(stop, config, port, bind, journal))
+
+
+@cli.command()
+@click.option("--how", type=click.Choice(["lookup", "resolve"]), required=True, help="getaddrinfo, or DNS itself.")
+@click.option("--names", required=True, metavar="NAME[,NAME...]", help="Names to ask for, in turn.")
+@click.option("--count", type=COUNT, help="How many to ask for in all; each name once unless given.")
+@click.option("--family", type=click.Choice(["4", "6", "both"]), default="both")
+@click.option("--server", metavar="ADDRESS[:PORT]", help="(resolve) Instead of those in resolv.conf.")
+@click.option("--timeout", type=TIME, default="2s", help="Of one attempt (resolve), or in all (lookup).")
+@click.option("--retries", type=click.IntRange(min=0), help="(resolve) Further attempts; 2 unless given.")
+@click.option("--concurrency", type=COUNT, default=1, help="Names asked for at the same time.")
+@click.option("--pool-size", type=COUNT, help="(lookup) Threads; asyncio's own choice unless given.")
+@click.option("--source-port", type=SOURCE_PORT, help="(resolve) First port to ask from: each attempt has its own.")
+@journal_option
+@json_option
+def dns_client(
+    how: str,
+    names: str,
+    count: int | None,
+    family: str,
+    server: str | None,
+    timeout: float,
+    retries: int | None,
+    concurrency: int,
+    pool_size: int | None,
+    source_port: int | None,
+    journal: Path | None,
+    as_json: bool,
+) -> int:
+    """Turn names into addresses and account for each."""
+    from services import dns_client as dns
+
+    other = {"--server": server, "--retries": retries, "--source-port": source_port}
+    _refuse_given({"--pool-size": pool_size} if how == "resolve" else other, f"--how {how}")
+    listed = tuple(filter(None, names.split(",")))
+    if not listed:
+        raise UsageError("--names is empty: write it like tcp-server,udp-server")
+    work = dns.DnsWorkload(
+        how=how,
+        names=listed,
+        count=count or len(listed),
+        family=family,
+        server=server,
+        timeout_s=timeout,
+        retries=2 if retries is None else retries,
+        concurrency=concurrency,
+        pool_size=pool_size,
+        source_port=source_port,
+    )
+    return lifetime.run_client(dns.run(work, journal, as_json))
+
+
+def _refuse_given(options: Mapping[str, object], where: str) -> None:
+    """Raises `UsageError` for an option that would change nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{name} means nothing with {where}: leave it out")
 
 
 def main() -> int:

@@ -52,12 +52,17 @@ def reason(error: OSError) -> str:
 
 
 def bound_sockets(kind: socket.SocketKind, binds: Sequence[str], port: int) -> list[socket.socket]:
-    """One non-blocking bound socket for each address of `binds`; `::` serves IPv4 too. Raises `ServiceError`."""
-    dual_stack = "0.0.0.0" not in binds
-    return [_bound_socket(kind, bind, port, dual_stack) for bind in binds]
+    """One non-blocking bound socket for each address of `binds`. Raises `ServiceError`, `UsageError`."""
+    return [bound_socket(kind, bind, port, wants_dual_stack(binds)) for bind in binds]
 
 
-def _bound_socket(kind: socket.SocketKind, bind: str, port: int, dual_stack: bool) -> socket.socket:
+def wants_dual_stack(binds: Sequence[str]) -> bool:
+    """Whether `::` is to serve IPv4 too: not when IPv4 has its own socket."""
+    return "0.0.0.0" not in binds
+
+
+def bound_socket(kind: socket.SocketKind, bind: str, port: int, dual_stack: bool) -> socket.socket:
+    """A non-blocking socket on one address; with `dual_stack`, `::` serves IPv4 too, or alone where IPv6 is missing."""
     if bind == "::" and dual_stack and not _has_ipv6():
         bind = "0.0.0.0"
     try:

@@ -8,7 +8,7 @@ messages by order, as TCP promises order.
 import asyncio
 import hashlib
 import socket
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,11 @@ class _Lost(Exception):
 class _Conversation:
     """One connection: a sender that keeps up to `window` messages in flight, and a receiver that accounts for them."""
 
-    def __init__(self, conn: int, work: TcpWorkload, journal: Journal, tally: Counter[str]) -> None:
+    def __init__(self, conn: int, work: TcpWorkload, journal: Journal, summary: Summary) -> None:
         self._conn = conn
         self._work = work
         self._journal = journal
-        self._tally = tally
+        self._summary = summary
         self._codec = codec(work.framing, ANY_LENGTH)
         self._raw: RawEchoDecoder | None = None
         self._decoder: Decoder | RawEchoDecoder = self._codec.decoder()
@@ -201,7 +201,7 @@ class _Conversation:
             if self._in_flight:
                 self._settle(reply)
             else:
-                self._tally["unasked"] += 1
+                self._summary.count("unasked")
                 self._journal.write("message", "note", conn=self._conn, data=reply, why="an answer to nothing")
 
     def _settle(self, reply: bytes) -> None:
@@ -209,7 +209,7 @@ class _Conversation:
         phase: Phase = "ok" if reply == message else "fail"
         why = None if reply == message else f"another answer: message {n} had digest {digest(message)}"
         self._journal.write("message", phase, conn=self._conn, n=n, data=reply, why=why)
-        self._tally[phase] += 1
+        self._summary.count(phase, why=None if reply == message else "another answer")
         self._answered += 1
         self._watch()
         self._window.release()
@@ -228,7 +228,7 @@ class _Conversation:
             phase, why = "ok", None
         except PeerError as error:
             phase, why = "fail", str(error)
-            self._tally["unasked"] += 1
+            self._summary.count("unasked", why=why)
         except OSError as error:
             late = patience.expired()
             why = f"the server did not close within {self._work.timeout_s:g} s" if late else reason(error)
@@ -251,20 +251,19 @@ class _Conversation:
     def _give_up(self, why: str | None) -> None:
         for n, _, _ in self._in_flight:
             self._journal.write("message", "unknown", conn=self._conn, n=n, why=why)
-        self._tally["unknown"] += len(self._in_flight)
-        self._tally["unsent"] += self._work.messages - self._sent
+        self._summary.count("unknown", len(self._in_flight), why)
+        self._summary.count("unsent", self._work.messages - self._sent, why)
         if self._raw is not None:
-            self._tally["stuck"] += self._raw.stuck
-            self._tally["split"] += self._raw.split
+            self._summary.count("stuck", self._raw.stuck)
+            self._summary.count("split", self._raw.split)
 
 
 async def run(work: TcpWorkload, journal_path: Path | None, as_json: bool) -> int:
     """Does the work and prints a summary; 0 when every message came back, else 1. Raises `UsageError`."""
     work.check()
-    tally: Counter[str] = Counter()
+    summary = Summary("tcp-client", "messages", work.messages * work.connections)
     with Journal(journal_path, "tcp-client") as journal:
         targets = await targets_of(work.host, work.port, socket.SOCK_STREAM, journal)
-        talks = [_Conversation(conn, work, journal, tally) for conn in range(work.connections)]
-        summary = Summary("tcp-client", "messages", work.messages * work.connections, tally)
+        talks = [_Conversation(conn, work, journal, summary) for conn in range(work.connections)]
         await asyncio.gather(*(talk.run(targets) for talk in talks))
     return summary.conclude(as_json, also=("stuck", "split") if work.framing == "raw" else ())

@@ -12,7 +12,7 @@ can only be counted, so either each datagram got one (all ok) or nobody can say 
 
 import asyncio
 import socket
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,12 +58,12 @@ class UdpWorkload:
 class _Account:
     """Which datagrams are still unanswered, and what came back."""
 
-    def __init__(self, work: UdpWorkload, journal: Journal, tally: Counter[str]) -> None:
+    def __init__(self, work: UdpWorkload, journal: Journal, summary: Summary) -> None:
         self.heard = asyncio.Event()
         self._echo = work.echo
         self._one_by_one = work.retries is not None
         self._journal = journal
-        self._tally = tally
+        self._summary = summary
         self._open: dict[int, bytes] = {}
         self._by_bytes: defaultdict[bytes, deque[int]] = defaultdict(deque)
         self._last_of: dict[bytes, int] = {}
@@ -99,10 +99,10 @@ class _Account:
             self._last_of[reply] = n
             self._settle(n, "ok", data=reply)
         elif reply in self._last_of:
-            self._tally["duplicate"] += 1
+            self._summary.count("duplicate")
             self._journal.write("message", "duplicate", conn=CONN, n=self._last_of[reply], data=reply)
         else:
-            self._tally["unasked"] += 1
+            self._summary.count("unasked", why="an answer that equals nothing sent")
             self._journal.write("message", "fail", conn=CONN, data=reply, why="an answer that equals nothing sent")
 
     def refuse(self, n: int, why: str) -> None:
@@ -124,7 +124,7 @@ class _Account:
             for n in list(self._open):
                 self._settle(n, "ok", data=ACK, why="counted: acknowledgements name no datagram")
             return
-        self._tally["unsent"] = self._planned - self._invoked
+        self._summary.count("unsent", self._planned - self._invoked)
         told = f"{self._acks} acknowledgements for {len(self._open)} datagrams" if counted else why
         for n in list(self._open):
             self._settle(n, "unknown", why=told)
@@ -134,7 +134,7 @@ class _Account:
 
     def _settle(self, n: int, phase: Phase, *, data: bytes | None = None, why: str | None = None) -> None:
         del self._open[n]
-        self._tally[phase] += 1
+        self._summary.count(phase, why=None if phase == "ok" else why)
         self._journal.write("message", phase, conn=CONN, n=n, data=data, why=why)
 
 
@@ -227,11 +227,10 @@ class _Exchange:
 async def run(work: UdpWorkload, journal_path: Path | None, as_json: bool) -> int:
     """Does the work and prints a summary; 0 when every datagram was answered, else 1. Raises `ServiceError`."""
     work.check()
-    tally: Counter[str] = Counter()
+    summary = Summary("udp-client", "messages", work.messages)
     with Journal(journal_path, "udp-client") as journal:
         sock = await _connected(work, journal)
-        summary = Summary("udp-client", "messages", work.messages, tally)
-        account = _Account(work, journal, tally)
+        account = _Account(work, journal, summary)
         exchange = _Exchange(sock, work, account, journal)
         why = "stopped"
         try:

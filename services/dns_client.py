@@ -1,0 +1,140 @@
+"""The DNS client: turns names into addresses in one of two ways, and accounts for each.
+
+- `lookup`: getaddrinfo(3), as most programs do it, in asyncio's pool of threads. A small pool and a slow server
+  starve each other: that is worth seeing.
+- `resolve`: our own asynchronous resolver (`dns_resolver`), which needs no threads.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dns.rdatatype
+
+from services.dns_resolver import (
+    DNS_PORT,
+    NoAnswer,
+    NoData,
+    NoSuchName,
+    Patience,
+    ResolvConf,
+    Resolver,
+    ServerFailure,
+    read_resolv_conf,
+)
+from services.errors import UsageError
+from services.journal import Journal, Phase
+from services.sockets import parse_endpoint
+from services.summary import Summary
+
+_RDTYPES = {
+    "4": (dns.rdatatype.A,),
+    "6": (dns.rdatatype.AAAA,),
+    "both": (dns.rdatatype.A, dns.rdatatype.AAAA),
+}
+_FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6, "both": socket.AF_UNSPEC}
+
+Ask = Callable[[int, str], Awaitable[list[str]]]
+"""(number of the operation, name) -> addresses."""
+
+
+@dataclass(frozen=True)
+class DnsWorkload:
+    """What to ask: `count` operations that take `names` in turn; times in seconds. `server` None is the system's."""
+
+    how: str
+    names: tuple[str, ...]
+    count: int
+    family: str = "both"
+    server: str | None = None
+    timeout_s: float = 2.0
+    retries: int = 2
+    concurrency: int = 1
+    pool_size: int | None = None
+    source_port: int | None = None
+
+
+async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> int:
+    """Does the work and prints a summary; 0 when every name had an address, else 1. Raises `ServiceError`."""
+    summary = Summary("dns-client", "names", work.count)
+    with Journal(journal_path, "dns-client") as journal:
+        ask = _lookup(work) if work.how == "lookup" else _resolve(work, journal)
+        turns = asyncio.Semaphore(work.concurrency)
+
+        async def in_turn(n: int) -> None:
+            async with turns:
+                await _one(n, work, ask, journal, summary)
+
+        await asyncio.gather(*(in_turn(n) for n in range(work.count)))
+    return summary.conclude(as_json)
+
+
+async def _one(n: int, work: DnsWorkload, ask: Ask, journal: Journal, summary: Summary) -> None:
+    name = work.names[n % len(work.names)]
+    journal.write(work.how, "invoke", n=n, name=name)
+    phase: Phase = "unknown"
+    why: str | None = "stopped"
+    addresses: list[str] = []
+    try:
+        addresses = await ask(n, name)
+        phase, why = "ok", None
+    except NoAnswer as error:
+        why = str(error)
+    except (NoSuchName, NoData, ServerFailure) as error:
+        phase, why = "fail", str(error) or error.__doc__
+    finally:
+        journal.write(work.how, phase, n=n, why=why, name=name, addresses=addresses)
+        summary.count(phase, why=why)
+
+
+def _lookup(work: DnsWorkload) -> Ask:
+    loop = asyncio.get_running_loop()
+    if work.pool_size is not None:
+        loop.set_default_executor(ThreadPoolExecutor(work.pool_size))
+
+    async def lookup(n: int, name: str) -> list[str]:
+        timeout_s = work.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                infos = await loop.getaddrinfo(name, None, family=_FAMILIES[work.family], type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            raise NoAnswer(f"no answer within {timeout_s:g} s") from error
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise NoAnswer(error.strerror) from error
+            raise NoSuchName(error.strerror) from error
+        return [str(info[4][0]) for info in infos]
+
+    return lookup
+
+
+def _resolve(work: DnsWorkload, journal: Journal) -> Ask:
+    resolver = Resolver(_conf(work.server), Patience(work.timeout_s, work.retries), journal)
+    ports_each = resolver.ports_needed()
+    if work.source_port is not None and work.source_port + work.count * ports_each > 65536:
+        raise UsageError(
+            f"--source-port {work.source_port} leaves no room: {work.count} names take {ports_each} ports each"
+        )
+
+    async def resolve(n: int, name: str) -> list[str]:
+        first = None if work.source_port is None else work.source_port + n * ports_each
+        return await resolver.addresses(n, name, _RDTYPES[work.family], first)
+
+    return resolve
+
+
+def _conf(server: str | None) -> ResolvConf:
+    """The system's configuration, with `server` in place of its servers where one is given."""
+    conf = read_resolv_conf()
+    if server is None:
+        return conf
+    host, port = parse_endpoint(server, DNS_PORT)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise UsageError(f"--server {server!r} is not an address: write it like 10.77.0.4 or [::1]:5353") from error
+    return replace(conf, servers=((host, port),))
