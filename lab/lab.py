@@ -173,12 +173,15 @@ class Lab:
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
-    def set_faults(self, path: str, *faults: Fault) -> None:
-        """Make `faults` all that is on the path (`a->b`, or `a<->b` for both ways); none clears it."""
+    def set_faults(self, path: str, *faults: Fault, for_ms: float | None = None) -> None:
+        """Make `faults` all that is on the path (`a->b`, or `a<->b` for both ways); none clears it.
+
+        With `for_ms` the engine itself clears the path after that time, whatever becomes of this process.
+        """
         check_composition(faults)
         for one in self._paths(path):
             order = {"do": "set", "path": str(one), "faults": [fault_to_json(fault) for fault in faults]}
-            control.ask(self.name, order)
+            control.ask(self.name, order if for_ms is None else {**order, "for_ms": for_ms})
 
     def faults(self) -> dict[str, tuple[Fault, ...]]:
         """What is on each faulted path now, as the engine says."""

@@ -22,7 +22,7 @@ from typing import Any
 from lab.engines.wire.core import Core, Out
 from lab.errors import LabError
 from lab.evidence.recorder import FileRecorder
-from lab.faults import fault_from_json, fault_to_json
+from lab.faults import Fault, fault_from_json, fault_to_json
 from lab.runtimes.linux import sharp_timers
 from lab.topology import Node
 
@@ -46,6 +46,7 @@ class Loop:
         self._recorder = recorder
         self._stopping = False
         self._refused = 0
+        self._expiries: dict[str, int] = {}
         self._node_of = {fd: number for number, fd in enumerate(taps)}
 
     def run(self) -> None:
@@ -63,7 +64,7 @@ class Loop:
 
     def _wait(self, poller: select.epoll) -> None:
         """Until a frame, an order or the next deadline; evidence goes to disk before any real sleep."""
-        deadline = self._core.deadline
+        deadline = self._next_deadline()
         if deadline is None:
             if not poller.poll(0):
                 self._flush()
@@ -74,6 +75,13 @@ class Loop:
             if ahead > 1_000_000:
                 self._flush()
             select.select((poller,), (), (), ahead / 1e9)
+
+    def _next_deadline(self) -> int | None:
+        deadline = self._core.deadline
+        if self._expiries:
+            expiry = min(self._expiries.values())
+            return expiry if deadline is None else min(deadline, expiry)
+        return deadline
 
     def _read(self, fd: int) -> None:
         core, node, read, write = self._core, self._node_of[fd], os.read, self._write
@@ -96,6 +104,21 @@ class Loop:
             if deadline <= now:
                 for out in self._core.release(now):
                     self._write(out)
+        if self._expiries:
+            self._expire(_clock())
+
+    def _expire(self, now: int) -> None:
+        """Clear the paths whose faults were set for a time that is over."""
+        for path in [path for path, expiry in self._expiries.items() if expiry <= now]:
+            self._set(path, (), None)
+
+    def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
+        now = _clock()
+        self._expiries.pop(path, None)
+        for out in self._core.set_faults(path, faults, now):
+            self._write(out)
+        if for_ms is not None:
+            self._expiries[path] = now + round(for_ms * 1e6)
 
     def _write(self, out: Out) -> None:
         target, frame = out
@@ -126,8 +149,7 @@ class Loop:
         match order["do"]:
             case "set":
                 faults = [fault_from_json(one) for one in order["faults"]]
-                for out in self._core.set_faults(order["path"], faults, _clock()):
-                    self._write(out)
+                self._set(order["path"], faults, order.get("for_ms"))
                 self._flush()
                 return {"t": _clock(), "faults": self._shown()}
             case "show":

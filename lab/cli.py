@@ -1,0 +1,320 @@
+"""The command line: thin doors to `Lab`, the runner and the reports.
+
+Exit codes: 0 pass, 1 fail, 2 usage or bad file, 3 inconclusive or the lab broke, 4 the host lacks something needed.
+A mistake of the user's gets one line on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any, NoReturn
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from lab import control, stack
+from lab.errors import LabError, UsageError
+from lab.faults import KINDS, Fault, fault_from_yaml
+from lab.lab import Lab
+from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
+from lab.units import DURATIONS_MS, parse_quantity
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+lab_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fault-lab")
+def cli() -> None:
+    """A network lab that proves its faults."""
+
+
+@cli.command()
+@lab_name
+@click.option("--runtime", type=click.Choice(["auto", "netns"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Of every random decision; random where not given.")
+@click.option("--network", default=DEFAULT_IPV4, show_default=True, help="The lab's IPv4 block.")
+@click.option("--network6", default=DEFAULT_IPV6, show_default=True, help="The lab's IPv6 block.")
+@click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
+@as_json
+def up(
+    name: str,
+    runtime: str,
+    engine: str,
+    seed: int | None,
+    network: str,
+    network6: str,
+    out: FilePath | None,
+    as_json: bool,
+) -> None:
+    """Stand a lab up; a lab of this name that is up already is shown instead."""
+    if name not in control.running():
+        block = Network.parse(network, network6)
+        Lab.up(name, engine=engine, seed=seed, network=block, evidence=out, stays=True, progress=_say)
+    status = Lab(name).status()
+    if as_json:
+        _print_json(status)
+    else:
+        _print_status(status)
+        _print_next(status)
+
+
+@cli.command()
+@lab_name
+@as_json
+def down(name: str, as_json: bool) -> None:
+    """Take a lab down; nothing of it stays but its evidence. No lab of this name is fine too."""
+    if name not in control.running():
+        _report({"name": name, "was_up": False}, f"no lab {name!r} is up; nothing to do", as_json)
+        return
+    status = Lab(name).status()
+    end = Lab(name).down()
+    facts = {"name": name, "was_up": True, **_ran_on(status), "evidence": status["evidence"], **end}
+    lost = "".join(f"; {node} lost {count} frames before the wire" for node, count in end["lost_before_wire"].items())
+    _report(facts, f"{name} ({_engine(status)}) is down; evidence: {_short(status['evidence'])}{lost}", as_json)
+
+
+@cli.command()
+@lab_name
+@as_json
+def status(name: str, as_json: bool) -> None:
+    """Show a lab: nodes, addresses, ports, faults, evidence."""
+    facts = Lab(name).status()
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_status(facts)
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab_name
+@as_json
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoReturn:
+    """Run a command in a node: lab exec client -- COMMAND..."""
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise UsageError("lab exec: no command; expected lab exec NODE -- COMMAND...")
+    if not as_json:
+        sys.exit(Lab(name).exec(node, words).returncode)
+    done = Lab(name).exec(node, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _print_json({"node": node, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
+    sys.exit(done.returncode)
+
+
+@cli.command()
+@lab_name
+@click.argument("node", default="client")
+def shell(name: str, node: str) -> NoReturn:
+    """Open a shell in a node."""
+    program = os.environ.get("SHELL", "/bin/sh")
+    print(f"{node} of {name} ({_engine(Lab(name).status())}); leave with exit", file=sys.stderr)
+    sys.exit(Lab(name).exec(node, [program]).returncode)
+
+
+# -- faults ------------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def fault() -> None:
+    """Set, show and clear faults on the paths of a running lab."""
+
+
+def _fault_options(command: Callable[..., None]) -> Callable[..., None]:
+    """One option for each kind of fault that a single value can say."""
+    for kind in sorted(KINDS, reverse=True):
+        short = KINDS[kind].short
+        if short is not None and short != "match":
+            summary = (KINDS[kind].__doc__ or "").strip().splitlines()[0]
+            command = click.option(f"--{kind.replace('_', '-')}", kind, metavar="VALUE", help=summary)(command)
+    return command
+
+
+@fault.command("set")
+@lab_name
+@as_json
+@click.argument("path")
+@_fault_options
+@click.option("--jitter", metavar="TIME", help="With --latency: how much it varies.")
+@click.option("--fault", "more", multiple=True, metavar="YAML", help="Any fault as in a scenario: 'loss: {every: 5}'.")
+@click.option("--for", "for_", metavar="TIME", help="Clear it after this time, such as 10s.")
+def fault_set(
+    name: str, as_json: bool, path: str, jitter: str | None, more: tuple[str, ...], for_: str | None, **shorts: str
+) -> None:
+    """Make these faults all that is on PATH ('client->tcp-server', 'client<->tcp-server')."""
+    faults = [_fault(kind, value) for kind, value in _asked(shorts, jitter)]
+    faults += [_fault(kind, value) for text in more for kind, value in _yaml_fault(text)]
+    if not faults:
+        raise UsageError("lab fault set: no fault given; expected one such as --loss 5% (see lab fault set --help)")
+    lab = Lab(name)
+    lab.set_faults(path, *faults, for_ms=_milliseconds("--for", for_) if for_ else None)
+    _show_faults(lab, as_json)
+
+
+@fault.command("show")
+@lab_name
+@as_json
+def fault_show(name: str, as_json: bool) -> None:
+    """Show the faults on each path."""
+    _show_faults(Lab(name), as_json)
+
+
+@fault.command("clear")
+@lab_name
+@as_json
+@click.argument("path", required=False)
+def fault_clear(name: str, as_json: bool, path: str | None) -> None:
+    """Clear PATH, or all paths."""
+    lab = Lab(name)
+    lab.clear_faults(path)
+    _show_faults(lab, as_json)
+
+
+def _asked(shorts: dict[str, str], jitter: str | None) -> list[tuple[str, Any]]:
+    given: list[tuple[str, Any]] = [(kind, value) for kind, value in shorts.items() if value is not None]
+    if jitter is None:
+        return given
+    if shorts.get("latency") is None:
+        raise UsageError("--jitter needs --latency; add it, such as --latency 50ms")
+    wide = {"delay": shorts["latency"], "jitter": jitter}
+    return [(kind, wide if kind == "latency" else value) for kind, value in given]
+
+
+def _yaml_fault(text: str) -> list[tuple[str, Any]]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--fault {text!r}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"--fault {text!r}: expected KIND: VALUE, such as 'loss: {{every: 5}}'")
+    return [(str(kind), one) for kind, one in value.items()]
+
+
+def _fault(kind: str, value: Any) -> Fault:
+    try:
+        return fault_from_yaml(kind, value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"fault {kind}{'.' + where if where else ''}: {first['msg']}") from error
+    except ValueError as error:
+        raise UsageError(f"fault {kind}: {error}") from error
+
+
+def _milliseconds(what: str, text: str) -> float:
+    try:
+        return parse_quantity(text, DURATIONS_MS, "10s")
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}") from error
+
+
+def _show_faults(lab: Lab, as_json: bool) -> None:
+    facts = lab.status()
+    if as_json:
+        _print_json({"name": lab.name, **_ran_on(facts), "faults": facts["faults"]})
+        return
+    print(f"{lab.name} ({_engine(facts)})")
+    _print_faults(facts)
+
+
+# -- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _print_status(facts: dict[str, Any]) -> None:
+    print(f"lab {facts['name']}   {_engine(facts)}   seed {facts['seed']}   up {facts['up_seconds']:.1f} s")
+    for name, node in facts["nodes"].items():
+        ports = " ".join(
+            port for service in facts["services"].values() if service["node"] == name for port in service["ports"]
+        )
+        print(f"  {name:<12} {node['ipv4']:<12} {node['ipv6']:<16} {ports}".rstrip())
+    if facts["published"]:
+        print("on this host")
+        for one in facts["published"]:
+            via = " (control, past the wire)" if one["via"] == "toxiproxy" else ""
+            target = _node_at(facts, one["to"]) if not via else "toxiproxy's API"
+            print(f"  {one['protocol']} {one['address']:<16} -> {target}{via}")
+    _print_faults(facts)
+    for note in facts["notes"]:
+        print(f"note: {note}")
+    print(f"evidence: {_short(facts['evidence'])}")
+
+
+def _print_faults(facts: dict[str, Any]) -> None:
+    for path, faults in facts["faults"].items():
+        print(f"  {path}: {'; '.join(one['describe'] for one in faults)}")
+    if not facts["faults"]:
+        print("no faults")
+
+
+def _print_next(facts: dict[str, Any]) -> None:
+    option = "" if facts["name"] == "lab" else f" --name {facts['name']}"
+    raw = next((one["address"] for one in facts["published"] if one["to"].endswith(":8080")), None)
+    print("try next")
+    print(f"  lab exec{option} client -- python3 -m services tcp-client --to tcp-server:8082 --framing length2 --messages 5")
+    if raw is not None:
+        print(f"  nc {raw.replace(':', ' ')}")
+    print(f"  lab fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")
+    print(f"  lab run first-syn-ack-lost        lab scenarios        lab down{option}")
+
+
+def _node_at(facts: dict[str, Any], address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return next((f"{name}:{port}" for name, node in facts["nodes"].items() if node["ipv4"] == host), address)
+
+
+def _ran_on(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"runtime": facts["runtime"], "engine": facts["engine"]}
+
+
+def _engine(facts: dict[str, Any]) -> str:
+    return f"{facts['runtime']}/{facts['engine']}"
+
+
+def _short(folder: str) -> str:
+    path = FilePath(folder)
+    return str(path.relative_to(FilePath.cwd())) if path.is_relative_to(FilePath.cwd()) else folder
+
+
+def _report(facts: dict[str, Any], line: str, as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+    else:
+        print(line)
+
+
+def _print_json(facts: Any) -> None:
+    print(json.dumps(facts, indent=2))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that is the user's or the host's is one line and an exit code."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        _say(f"lab: {' '.join(error.format_message().split())}")
+        sys.exit(2)
+    except LabError as error:
+        _say(f"lab: {error}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
