@@ -22,6 +22,7 @@ from services.sockets import BACKLOG, bound_sockets, endpoint_text, reason
 READ_BYTES = 65536
 DRAIN_QUIET_S = 0.05
 LINGER_S = 1.0
+STOPPED = "the server was stopped"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class _Connection:
 
     async def run(self) -> None:
         """Serves until the peer ends the stream or breaks a rule; the journal gets the reason."""
-        why: str | None = "the server was stopped"
+        why: str | None = STOPPED
         failed = True
         try:
             await self._serve()
@@ -170,10 +171,11 @@ class _Connection:
         except TimeoutError as error:
             if error.errno is not None:
                 raise
-            if self._stopping:
-                return b""
             inside = f", {self._decoder.pending_bytes} bytes into a frame" if self._decoder.pending_bytes else ""
-            raise _Unresponsive(f"idle for {self._limits.idle_timeout_s:g} s{inside}") from error
+            if self._stopping and not inside:
+                return b""
+            why = STOPPED if self._stopping else f"idle for {self._limits.idle_timeout_s:g} s"
+            raise _Unresponsive(why + inside) from error
         finally:
             self._waiting = None
 
