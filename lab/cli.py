@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import click
 import yaml
 from pydantic import ValidationError
 
-from lab import control, stack
+from lab import control
 from lab.errors import LabError, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import Lab
@@ -255,14 +256,16 @@ def _print_faults(facts: dict[str, Any]) -> None:
 
 
 def _print_next(facts: dict[str, Any]) -> None:
+    me = "lab" if shutil.which("lab") else _short(str(FilePath(sys.argv[0]).resolve()))
     option = "" if facts["name"] == "lab" else f" --name {facts['name']}"
+    client = f"{me} exec{option} client -- python -m services"
     raw = next((one["address"] for one in facts["published"] if one["to"].endswith(":8080")), None)
     print("try next")
-    print(f"  lab exec{option} client -- python3 -m services tcp-client --to tcp-server:8082 --framing length2 --messages 5")
+    print(f"  {client} tcp-client --to tcp-server:8082 --framing length2 --messages 5")
     if raw is not None:
         print(f"  nc {raw.replace(':', ' ')}")
-    print(f"  lab fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")
-    print(f"  lab run first-syn-ack-lost        lab scenarios        lab down{option}")
+    print(f"  {me} fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")
+    print(f"  {me} run first-syn-ack-lost\n  {me} scenarios\n  {me} down{option}")
 
 
 def _node_at(facts: dict[str, Any], address: str) -> str:

@@ -1,16 +1,18 @@
 """`Lab`: a lab you can hold. The command line, the runner and your own tests all use this.
 
-    with Lab.up("mine") as lab:
-        with lab.fault("client<->tcp-server", Loss(percent=5), Latency(delay_ms=20)):
-            lab.exec("client", ["python3", "my_client.py", "tcp-server"])
+with Lab.up("mine") as lab:
+    with lab.fault("client<->tcp-server", Loss(percent=5), Latency(delay_ms=20)):
+        lab.exec("client", ["python3", "my_client.py", "tcp-server"])
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,8 +159,13 @@ class Lab:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process."""
-        return netns.popen(self.name, node, argv, **options)
+        """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process.
+
+        The folder of this Python comes first on its PATH, so that `python -m services` is the lab's own.
+        """
+        env = dict(options.pop("env", None) or os.environ)
+        env["PATH"] = os.pathsep.join((str(FilePath(sys.executable).parent), env.get("PATH", os.defpath)))
+        return netns.popen(self.name, node, argv, env=env, **options)
 
     def exec(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         """Run a command in a node to its end; a death by signal N is exit status 128 + N, as in a shell."""

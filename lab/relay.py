@@ -1,6 +1,6 @@
 """Publishes ports of a lab on the host's loopback: sockets opened outside, connections made inside a node.
 
-`python -m lab.relay JSON` with inherited sockets; the supervisor starts one inside each node that publishes. A socket
+The supervisor forks one inside each node that publishes. A socket
 keeps the network namespace that it was made in, so what arrives on the host's 127.0.0.1 goes on from the node, through
 its `eth0`, the wire and its faults. Half-closes and resets are passed on, as both ends must see them.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from struct import pack
 from typing import Any
+
+from lab.runtimes.base import Publication
 
 CHUNK = 1 << 16
 UDP_CLIENTS = 1024
@@ -115,23 +116,24 @@ class _UdpRelay:
             print(f"relay: udp {self._server}: {error}", file=sys.stderr, flush=True)
 
 
-async def _main(publications: list[Mapping[str, Any]]) -> None:
+async def _main(publications: Sequence[Publication]) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, done.set)
     tasks = []
     for one in publications:
-        outside = socket.socket(fileno=one["fd"])
+        outside = socket.socket(fileno=one.fd)
         outside.setblocking(False)
-        if one["protocol"] == "tcp":
-            tasks.append(asyncio.create_task(_serve_tcp(outside, one["host"], one["port"])))
+        if one.protocol == "tcp":
+            tasks.append(asyncio.create_task(_serve_tcp(outside, one.host, one.port)))
         else:
-            relay = _UdpRelay(outside, one["host"], one["port"])
+            relay = _UdpRelay(outside, one.host, one.port)
             loop.add_reader(outside, relay.outside_ready)
     await done.wait()
     for task in tasks:
         task.cancel()
 
 
-if __name__ == "__main__":
-    asyncio.run(_main(json.loads(sys.argv[1])))
+def main(publications: Sequence[Publication]) -> None:
+    """Relay until SIGTERM."""
+    asyncio.run(_main(publications))

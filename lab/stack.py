@@ -55,8 +55,8 @@ def services(nodes: Sequence[Node], evidence: Path, seed: int, udp_mode: str = "
     if "tcp-server" in by_name:
         found.append(_server("tcp-server", ("tcp-server",), tuple(f"tcp/{port}" for port in TCP_PORTS.values())))
     if "udp-server" in by_name:
-        argv = ("udp-server", "--port", str(UDP_PORT), "--mode", udp_mode)
-        found.append(_server("udp-server", argv, (f"udp/{UDP_PORT}",)))
+        mode = ("udp-server", "--port", str(UDP_PORT), "--mode", udp_mode)
+        found.append(_server("udp-server", mode, (f"udp/{UDP_PORT}",)))
     toxiproxy = find_toxiproxy()
     if "toxiproxy" in by_name and "tcp-server" in by_name and toxiproxy is not None:
         found.append(_toxiproxy(toxiproxy, by_name["tcp-server"], evidence, seed))

@@ -8,6 +8,7 @@ is nothing to clean up. It ends itself when a process of the lab dies, when it i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -16,11 +17,12 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import control
+from lab import control, relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
@@ -60,9 +62,9 @@ class Supervisor:
             self._spaces[node.name] = NodeSpace(node, linux.network_namespace())
         linux.setns(self._base, linux.CLONE_NEWNET)
         self._engine.connect(tuple(self._spaces.values()), self._plan)
-        self._engine.start(self._plan, self._spawn_engine)
+        self._engine.start(self._plan, _Spawner(self))
         for service in self._plan.services:
-            self._spawn(service.name, service.argv, (), self._spaces[service.node])
+            self.spawn(service.name, service.argv, (), self._spaces[service.node])
         for via in sorted({one.via for one in self._plan.publications}):
             self._publish(via, [one for one in self._plan.publications if one.via == via])
         for publication in self._plan.publications:
@@ -83,10 +85,7 @@ class Supervisor:
         self._selector.register(self._lifeline, selectors.EVENT_READ, self._lifeline_moved)
         self._selector.register(self._control, selectors.EVENT_READ, self._accept)
 
-    def _spawn_engine(self, name: str, argv: Sequence[str], fds: Sequence[int]) -> int:
-        return self._spawn(name, argv, fds, None)
-
-    def _spawn(self, name: str, argv: Sequence[str], fds: Sequence[int], space: NodeSpace | None) -> int:
+    def spawn(self, name: str, argv: Sequence[str], fds: Sequence[int], space: NodeSpace | None) -> int:
         """Start a process of the lab; its output goes to a file of its name, its end ends the lab."""
 
         def enter() -> None:
@@ -106,10 +105,42 @@ class Supervisor:
         self._children[process.pid] = name
         return process.pid
 
+    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int], space: NodeSpace | None) -> int:
+        """Run a function in a process of its own, with these descriptors; its end ends the lab."""
+        log = os.open(self._logs / f"{name}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become(name, log, fds, space)
+                work()
+            except BaseException:  # noqa: BLE001 - whatever it is, a forked child must end here and say why
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        os.close(log)
+        self._children[pid] = name
+        return pid
+
+    def _become(self, name: str, log: int, fds: Sequence[int], space: NodeSpace | None) -> None:
+        """Shed what a forked child has of the supervisor: its signals, its descriptors, its name."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if space is not None:
+            linux.setns(space.fd, linux.CLONE_NEWNET)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        kept = {0, 1, 2, *fds}
+        for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if fd not in kept:
+                with contextlib.suppress(OSError):  # the listing's own descriptor is closed already
+                    os.close(fd)
+        linux.name_process(f"lab-{name}")
+
     def _publish(self, via: str, publications: Sequence[Publication]) -> None:
-        config = [vars(one) for one in publications]
-        argv = (sys.executable, "-m", "lab.relay", json.dumps(config))
-        self._spawn(f"relay-{via}", argv, [one.fd for one in publications], self._spaces[via])
+        fds = [one.fd for one in publications]
+        self.fork(f"relay-{via}", lambda: relay.main(publications), fds, self._spaces[via])
 
     def _await_ports(self, service: Service) -> None:
         """Until each port of the service listens, as its node's own socket tables say (proc(5), /proc/net/tcp)."""
@@ -166,7 +197,9 @@ class Supervisor:
             if name is not None:
                 self._ended[name] = _how(status)
                 if not self._stopping:
-                    self._failure = f"{name} ended ({_how(status)}), so the lab ended; its output: {self._logs / name}.txt"
+                    self._failure = (
+                        f"{name} ended ({_how(status)}), so the lab ended; its output: {self._logs / name}.txt"
+                    )
                     self._stopping = True
 
     def _stop_soon(self) -> None:
@@ -274,6 +307,19 @@ class Supervisor:
             self._step(max(0.0, deadline - time.monotonic()))
 
 
+class _Spawner:
+    """`lab.runtimes.base.Spawner`: the engine's processes live in the lab's own network namespace."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def __call__(self, name: str, argv: Sequence[str], fds: Sequence[int]) -> int:
+        return self._supervisor.spawn(name, argv, fds, None)
+
+    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int]) -> int:
+        return self._supervisor.fork(name, work, fds, None)
+
+
 def _how(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
@@ -298,7 +344,7 @@ def _in_user_namespace() -> bool:
 
 
 def enter_namespaces() -> None:
-    """New namespaces for the lab; the caller forks next, and its child is PID 1. An ordinary user becomes root inside."""
+    """New namespaces for the lab: the caller's next child is PID 1. An ordinary user becomes root inside."""
     uid, gid = os.getuid(), os.getgid()
     if uid != 0:
         linux.unshare(linux.CLONE_NEWUSER)

@@ -84,8 +84,14 @@ class NodeSpace:
         return linux.inside(self.fd)
 
 
-Spawn = Callable[[str, Sequence[str], Sequence[int]], int]
-"""(name, argv, descriptors to inherit) -> pid; in the lab's own network namespace, its end noticed by the supervisor."""
+class Spawner(Protocol):
+    """Starts processes of the lab in its own network namespace; the supervisor notices their end."""
+
+    def __call__(self, name: str, argv: Sequence[str], fds: Sequence[int]) -> int:
+        """Run a program with these descriptors; returns its process id."""
+
+    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int]) -> int:
+        """Run a function of this program in a process of its own: without a program's start-up time."""
 
 
 class LinkEngine(Protocol):
@@ -96,7 +102,7 @@ class LinkEngine(Protocol):
     def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
         """Give every node an `eth0`, up and addressed."""
 
-    def start(self, plan: Plan, spawn: Spawn) -> None:
+    def start(self, plan: Plan, spawn: Spawner) -> None:
         """Start what carries and records the packets; returns when it is ready."""
 
     def order(self, order: dict[str, Any]) -> dict[str, Any]:

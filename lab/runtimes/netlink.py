@@ -51,9 +51,7 @@ def address(index: int, text: str, prefix: int) -> bytes:
 def neighbour(index: int, text: str, mac: str) -> bytes:
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
     fields = {"family": family, "ifindex": index, "state": _NUD_PERMANENT}
-    return _encode(
-        ndmsg, RTM_NEWNEIGH, _CREATE | _REPLACE, fields, [("NDA_DST", text), ("NDA_LLADDR", mac)]
-    )
+    return _encode(ndmsg, RTM_NEWNEIGH, _CREATE | _REPLACE, fields, [("NDA_DST", text), ("NDA_LLADDR", mac)])
 
 
 def _encode(kind: Any, number: int, flags: int, fields: dict[str, int], attributes: list[Any]) -> bytes:

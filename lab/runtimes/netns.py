@@ -158,7 +158,9 @@ def _await_ready(ours: socket.socket, status: int, errors: Path, progress: Calla
             raise LabFailure(f"the lab was not ready within {READY_SECONDS:g} s; see {errors}") from error
         if not data:
             words = errors.read_text(errors="replace").strip().splitlines()
-            raise LabFailure(f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}")
+            raise LabFailure(
+                f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}"
+            )
         message = json.loads(data)
         if "progress" in message:
             progress(message["progress"])
@@ -192,7 +194,7 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
         linux.die_with_parent(signal.SIGKILL)
         os.chdir(directory)
 
-    directory = options.pop("cwd", None) or os.getcwd()
+    directory = options.pop("cwd", None) or Path.cwd()
     try:
         return subprocess.Popen(list(argv), preexec_fn=enter, **options)
     except (OSError, subprocess.SubprocessError) as error:

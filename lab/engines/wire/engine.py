@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from lab.engines.wire import loop
 from lab.errors import LabFailure, UsageError
 from lab.runtimes import linux, netlink
-from lab.runtimes.base import NodeSpace, Plan, Spawn
+from lab.runtimes.base import NodeSpace, Plan, Spawner
 
 QUEUE = 10_000
 """Frames a TAP holds while the wire is busy; what does not fit, the kernel drops and counts as `tx_dropped`."""
@@ -43,7 +44,7 @@ class WireEngine:
                     _set(name, value)
                 netlink.send(_setup(space, plan))
 
-    def start(self, plan: Plan, spawn: Spawn) -> None:
+    def start(self, plan: Plan, spawn: Spawner) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = {
             "lab": plan.name,
@@ -54,11 +55,7 @@ class WireEngine:
             "evidence": plan.evidence if plan.record else None,
             "forced_drops": plan.forced_drops,
         }
-        spawn(
-            "wire",
-            (sys.executable, "-m", "lab.engines.wire.loop", json.dumps(config)),
-            (*self._taps, theirs.fileno()),
-        )
+        spawn.fork("wire", lambda: loop.main(config), (*self._taps, theirs.fileno()))
         theirs.close()
         for fd in self._taps:
             os.close(fd)
@@ -120,7 +117,7 @@ def _set(name: str, value: str) -> None:
 
 def _tx_dropped(space: NodeSpace) -> int:
     """Frames that eth0's full queue lost before the wire could read them (proc_net_dev(5))."""
-    with space.inside(), open("/proc/thread-self/net/dev") as file:
+    with space.inside(), Path("/proc/thread-self/net/dev").open() as file:
         for line in file:
             name, _, counts = line.partition(":")
             if name.strip() == "eth0":

@@ -1,6 +1,6 @@
 """The wire's I/O: TAP devices on one side, the core on the other, and a control channel.
 
-`python -m lab.engines.wire.loop CONFIG` with inherited descriptors; the supervisor starts it. The loop reads frames in
+A process of its own, which the supervisor forks. The loop reads frames in
 batches, hands them to the core with the time, writes what comes out, and sleeps until the next deadline: with
 microsecond `select`, then awake for the last stretch, because a sleeping process is woken late.
 """
@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
@@ -37,9 +36,7 @@ _clock = time.monotonic_ns
 class Loop:
     """Runs the core until told to stop. `taps` are non-blocking TAP descriptors, in the order of the core's nodes."""
 
-    def __init__(
-        self, core: Core, taps: Sequence[int], control: socket.socket, recorder: FileRecorder | None
-    ) -> None:
+    def __init__(self, core: Core, taps: Sequence[int], control: socket.socket, recorder: FileRecorder | None) -> None:
         self._core = core
         self._taps = list(taps)
         self._control = control
@@ -204,7 +201,3 @@ def _forced_drops(file: str | None) -> dict[tuple[str, str], frozenset[tuple[int
     for path, flow, ordinal, copy in json.loads(FilePath(file).read_text()):
         drops.setdefault((path, flow), set()).add((ordinal, copy))
     return {key: frozenset(value) for key, value in drops.items()}
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

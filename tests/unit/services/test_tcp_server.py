@@ -177,12 +177,13 @@ def test_a_stalled_client_is_closed(start: Start, sent: bytes, why: str) -> None
 
 
 def flood(sock: socket.socket, data: bytes) -> int:
-    """Sends and never reads, until the other side takes no more; the bytes that went in."""
+    """Sends `data` over and over and never reads, until the other side takes no more; the bytes that went in."""
     sock.settimeout(1.0)
+    view = memoryview(data)
     sent = 0
     while True:
         try:
-            sent += sock.send(data)
+            sent += sock.send(view[sent % len(view) :])
         except (TimeoutError, ConnectionError):
             return sent
 
