@@ -159,7 +159,7 @@ class _Connection:
             self._received_bytes += len(chunk)
             self._received_digest.update(chunk)
             self._answer(chunk)
-            pass
+            await self._drain()
         self._decoder.close()
 
     async def _read(self) -> bytes:
