@@ -56,15 +56,18 @@ def up(
     as_json: bool,
 ) -> None:
     """Stand a lab up; a lab of this name that is up already is shown instead."""
+    block = Network.parse(network, network6)
+    lab = Lab(name)
     if name not in control.running():
-        block = Network.parse(network, network6)
-        Lab.up(name, engine=engine, seed=seed, network=block, evidence=out, stays=True, progress=_say)
-    status = Lab(name).status()
+        lab = Lab.up(name, engine=engine, seed=seed, network=block, evidence=out, progress=_say)
+    status = lab.status()
     if as_json:
         _print_json(status)
     else:
         _print_status(status)
         _print_next(status)
+    sys.stdout.flush()
+    lab.keep()
 
 
 @cli.command()

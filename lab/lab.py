@@ -57,7 +57,6 @@ class Lab:
         nodes: Sequence[str] = stack.NODES,
         evidence: FilePath | None = None,
         record: bool = True,
-        stays: bool = False,
         publish: bool = True,
         udp_mode: str = "ack",
         forced_drops: FilePath | None = None,
@@ -71,7 +70,7 @@ class Lab:
             seed: of every random decision; random, and printed in `status()`, where None.
             network: the lab's own address block. evidence: folder for ledger, captures and journals
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
-            stays: whether the lab outlives this process. publish: relay the servers to the host's 127.0.0.1.
+            publish: relay the servers to the host's 127.0.0.1.
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
         Raises: UsageError, MissingCapability (with the fix), LabFailure; then nothing of the lab is left.
@@ -106,7 +105,6 @@ class Lab:
             lifeline=-1,
             evidence=str(folder),
             record=record,
-            stays=stays,
             resolver=resolver,
             forced_drops=str(forced_drops.resolve()) if forced_drops else None,
             notes=notes,
@@ -122,6 +120,12 @@ class Lab:
         """A lab that is up already. UsageError where none of this name is."""
         control.ask(name, {"do": "status"})
         return cls(name)
+
+    def keep(self) -> None:
+        """Let the lab outlive this process; without this it ends with it, however that ends."""
+        if self._standing is not None:
+            self._standing.keep()
+            self._standing = None
 
     def down(self) -> dict[str, Any]:
         """Drain the servers, put the evidence on disk, end everything. Returns once nothing is left."""
@@ -142,7 +146,7 @@ class Lab:
             if self.name in control.running():
                 self.down()
         finally:
-            if self._standing is not None and self._standing.lifeline is not None:
+            if self._standing is not None:
                 self._standing.lifeline.close()
 
     # -- looking -------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 `python -m lab.supervisor` with a `Plan` on standard input; `lab.runtimes.netns` starts it. Every namespace, device and
 process of the lab is held by this process alone, so when it ends, by whatever signal, the kernel ends them too: there
-is nothing to clean up. It ends itself when a process of the lab dies, when it is told to, and, unless the lab
-`stays`, when the program that wanted the lab is gone.
+is nothing to clean up. It ends itself when a process of the lab dies, when it is told to, and when
+the program that wanted the lab is gone without having said `keep`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ from lab import control, relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
-from lab.runtimes.base import LinkEngine, NodeSpace, Plan, Publication, Service
+from lab.runtimes.base import KEEP, LinkEngine, NodeSpace, Plan, Publication, Service
 
 UP_SECONDS = 20.0
 DRAIN_SECONDS = 1.0
+"""For the servers to finish what they have received, when the lab is taken down on purpose."""
+LAST_SECONDS = 0.3
+"""The same when the lab broke: its user waits for nothing but the evidence."""
+_OUR_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
 _POLL_SECONDS = 0.003
 
 
@@ -108,6 +112,7 @@ class Supervisor:
     def fork(self, name: str, work: Callable[[], None], fds: Sequence[int], space: NodeSpace | None) -> int:
         """Run a function in a process of its own, with these descriptors; its end ends the lab."""
         log = os.open(self._logs / f"{name}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _OUR_SIGNALS)
         pid = os.fork()
         if pid == 0:
             try:
@@ -118,6 +123,7 @@ class Supervisor:
                 sys.stderr.flush()
                 os._exit(1)
             os._exit(0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         os.close(log)
         self._children[pid] = name
         return pid
@@ -125,8 +131,10 @@ class Supervisor:
     def _become(self, name: str, log: int, fds: Sequence[int], space: NodeSpace | None) -> None:
         """Shed what a forked child has of the supervisor: its signals, its descriptors, its name."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
+        for number in _OUR_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        # Only now: a SIGTERM that came between fork and here would have gone to the supervisor's handler, unheard.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OUR_SIGNALS)
         if space is not None:
             linux.setns(space.fd, linux.CLONE_NEWNET)
         os.dup2(log, 1)
@@ -167,7 +175,12 @@ class Supervisor:
         try:
             self._lifeline.send(json.dumps(message).encode())
         except OSError:
-            self._lifeline_moved()
+            self._stopping = True
+
+    def failed(self, reason: str) -> str:
+        """Note why the lab ends; returns the first reason there was."""
+        self._failure = self._failure or reason
+        return self._failure
 
     def serve(self) -> None:
         """Carry out orders until the lab stops. LabFailure where one of its processes died."""
@@ -206,16 +219,15 @@ class Supervisor:
         self._stopping = True
 
     def _lifeline_moved(self) -> None:
-        """Its end is closed: the program that wanted the lab is gone, or has its lab and leaves it be."""
+        """The program that wanted the lab said `keep`: the lab stays without it; or it is gone: so is the lab."""
+        try:
+            word = self._lifeline.recv(64)
+        except ConnectionResetError:
+            word = b""
+        if word != KEEP:
+            self._stopping = True
         self._selector.unregister(self._lifeline)
         self._lifeline.close()
-        if not (self._plan.stays and self._is_up):
-            self._stopping = True
-
-    _is_up = False
-
-    def is_up(self) -> None:
-        self._is_up = True
 
     def _accept(self) -> None:
         channel, _ = self._control.accept()
@@ -293,10 +305,14 @@ class Supervisor:
             for pid, name in list(self._children.items()):
                 if name != self._engine.name:
                     os.kill(pid, signal.SIGTERM)
-            self._wait_until(lambda: set(self._children.values()) <= {self._engine.name}, DRAIN_SECONDS)
+            seconds = LAST_SECONDS if self._failure else DRAIN_SECONDS
+            self._wait_until(lambda: set(self._children.values()) <= {self._engine.name}, seconds)
             if self._engine.name in self._children.values():
-                self._finished = self._engine.stop()
-                self._wait_until(lambda: not self._children, DRAIN_SECONDS)
+                try:
+                    self._finished = self._engine.stop()
+                except LabError as error:
+                    self._finished = {"failed": str(error)}
+                self._wait_until(lambda: not self._children, seconds)
         return self._finished
 
     _finished: dict[str, Any] | None = None
@@ -387,11 +403,10 @@ def _run(plan: Plan) -> int:
     try:
         private_files(plan.resolver)
         supervisor.up()
-        supervisor.is_up()
         supervisor.tell(ready=True)
         supervisor.serve()
     except (LabError, OSError) as error:
-        reason = str(error)
+        reason = supervisor.failed(str(error))
         fields = {"name": error.name, "fix": error.fix} if isinstance(error, MissingCapability) else {}
         supervisor.tell(error=reason, **fields)
     finally:

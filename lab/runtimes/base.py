@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from lab.runtimes import linux
 from lab.topology import Node
 
+KEEP = b"keep"
+"""Said down the lifeline: the lab outlives the program that wanted it."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -53,7 +56,6 @@ class Plan:
     lifeline: int
     evidence: str | None
     record: bool = True
-    stays: bool = True
     resolver: str | None = None
     forced_drops: str | None = None
     notes: tuple[str, ...] = field(default=())

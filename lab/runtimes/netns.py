@@ -21,7 +21,7 @@ from typing import IO, Any
 from lab import control
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
-from lab.runtimes.base import Plan, Publication
+from lab.runtimes.base import KEEP, Plan, Publication
 from lab.topology import Network, Node
 
 READY_SECONDS = 60.0
@@ -30,10 +30,15 @@ NAME = "netns"
 
 @dataclass
 class Standing:
-    """A lab that came up. While `lifeline` is open a lab that does not `stay` lives; closing it ends that lab."""
+    """A lab that came up. It ends when `lifeline` closes, by whatever end of this process, unless it is kept."""
 
     name: str
-    lifeline: socket.socket | None
+    lifeline: socket.socket
+
+    def keep(self) -> None:
+        """From here on the lab lives until `lab down`."""
+        self.lifeline.send(KEEP)
+        self.lifeline.close()
 
 
 def check_host() -> None:
@@ -143,9 +148,6 @@ def stand_up(plan: Plan, keep: Sequence[socket.socket], progress: Callable[[str]
     except BaseException:
         ours.close()
         raise
-    if plan.stays:
-        ours.close()
-        return Standing(plan.name, None)
     return Standing(plan.name, ours)
 
 

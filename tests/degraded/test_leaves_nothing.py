@@ -1,0 +1,141 @@
+"""Kill any process of a lab at any moment: within 2 s nothing is left but its evidence, and the next one comes up.
+
+The lab's processes are found by a mark in their environment, which all of them inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import control
+
+GONE_SECONDS = 2.0
+ROUNDS = 25
+MARK = "FAULT_LAB_TEST_MARK"
+LOAD = (
+    *("python", "-m", "services", "tcp-client", "--to", "tcp-server:8082"),
+    *("--framing", "length2", "--messages", "100000"),
+)
+LAB = [sys.executable, "-m", "lab.cli"]
+
+
+@pytest.fixture
+def mark(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A name of this test's own, for the lab and for the mark of its processes; whatever is left is ended."""
+    name = f"chaos-{os.getpid()}-{random.Random(request.node.name).randrange(10**6)}"
+    yield name
+    for pid in marked(name):
+        os.kill(pid, signal.SIGKILL)
+
+
+def marked(mark: str) -> list[int]:
+    """Process ids of all that carry the mark, zombies left out: they are gone but for their parent's wait."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+    return found
+
+
+def start(mark: str, cwd: Path, *words: str) -> subprocess.Popen[bytes]:
+    env = {**os.environ, MARK: mark}
+    return subprocess.Popen(
+        [*LAB, *words], cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return condition()
+
+
+def kill_one(mark: str, dice: random.Random, spare: set[int] | None = None) -> bool:
+    """Kill one of the marked processes; False where there was none to kill."""
+    victims = sorted(set(marked(mark)) - (spare or set()))
+    if not victims:
+        return False
+    try:
+        os.kill(dice.choice(victims), signal.SIGKILL)
+    except ProcessLookupError:
+        return False  # it ended between the look and the kill
+    return True
+
+
+def assert_gone(mark: str, spare: set[int] | None = None) -> None:
+    left = lambda: [pid for pid in marked(mark) if pid not in (spare or set())]  # noqa: E731
+    assert wait_for(lambda: not left() and mark not in control.running(), GONE_SECONDS), [
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in left()
+    ]
+
+
+def devices() -> set[str]:
+    return {entry.name for entry in Path("/sys/class/net").iterdir()}
+
+
+def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) -> None:
+    dice, before = random.Random(1), devices()
+    for _ in range(ROUNDS):
+        asker = start(mark, tmp_path, "up", "--name", mark)
+        time.sleep(dice.uniform(0.1, 1.0))  # the moment is what is tested, so it is random, not awaited
+        killed = kill_one(mark, dice) or kill_one(mark, dice)
+        asker.wait(timeout=20)
+        assert killed
+        assert_gone(mark)
+        assert devices() == before
+
+
+def test_killed_while_running(mark: str, tmp_path: Path, needs_netns: None) -> None:
+    dice, before = random.Random(2), devices()
+    for _ in range(ROUNDS):
+        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        kill_one(mark, dice)
+        assert_gone(mark)
+        assert devices() == before
+
+
+def test_killed_under_load(mark: str, tmp_path: Path, needs_netns: None) -> None:
+    dice = random.Random(3)
+    for _ in range(ROUNDS):
+        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        own = set(marked(mark))
+        load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
+        wait_for_traffic(tmp_path)
+        os.kill(dice.choice(sorted(own)), signal.SIGKILL)
+        assert_gone(mark, spare={load.pid})
+        load.wait(timeout=GONE_SECONDS)
+        assert_gone(mark)
+
+
+def wait_for_traffic(folder: Path) -> None:
+    ledger = max(folder.glob("runs/*/ledger.bin"), key=lambda file: file.stat().st_mtime)
+    size = ledger.stat().st_size
+    assert wait_for(lambda: ledger.stat().st_size > size + 10_000, 10)
+
+
+def test_killed_while_going_down(mark: str, tmp_path: Path, needs_netns: None) -> None:
+    dice = random.Random(4)
+    for _ in range(ROUNDS):
+        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        end = start(mark, tmp_path, "down", "--name", mark)
+        time.sleep(dice.uniform(0.05, 0.35))  # as above
+        kill_one(mark, dice, {end.pid})
+        end.wait(timeout=20)
+        assert_gone(mark)
