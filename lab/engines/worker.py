@@ -1,0 +1,42 @@
+"""An engine's own process, as the supervisor sees it: one JSON order in, one JSON answer out."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from lab.errors import LabFailure, UsageError
+
+ANSWER_SECONDS = 10.0
+
+
+class Worker:
+    """The process at the other end of `channel`; made, it waits until that process says that it is ready."""
+
+    def __init__(self, name: str, channel: socket.socket) -> None:
+        self._name = name
+        self._channel = channel
+        self._answer(ANSWER_SECONDS)
+
+    def ask(self, order: dict[str, Any], seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
+        """UsageError where it refuses the order, LabFailure where it is gone or silent for so long."""
+        try:
+            self._channel.send(json.dumps(order).encode())
+        except OSError as error:
+            raise LabFailure(f"the {self._name} is gone: {error}") from error
+        answer = self._answer(seconds)
+        if "error" in answer:
+            raise UsageError(answer["error"])
+        return answer
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        self._channel.settimeout(seconds)
+        try:
+            data = self._channel.recv(1 << 20)
+        except TimeoutError as error:
+            raise LabFailure(f"the {self._name} gave no answer within {seconds:g} s") from error
+        if not data:
+            raise LabFailure(f"the {self._name} ended")
+        answer: dict[str, Any] = json.loads(data)
+        return answer
