@@ -294,7 +294,8 @@ def main() -> int:
     except ServiceError as error:
         return _complain(str(error), error.exit_code)
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        # One that names a file is about a file that the command line named.
+        return _complain(f"{error.filename}: {error.strerror}", 2) if error.filename else _complain(str(error), 1)
     return code if isinstance(code, int) else 0
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services import raw_echo
+from services.errors import UsageError
 from services.framing import MAX_FRAME_BYTES, PeerError, codec
 from services.journal import DIGEST_BYTES, Journal
 from services.sockets import BACKLOG, bound_sockets, endpoint_text, reason
@@ -41,6 +42,11 @@ class Limits:
     idle_timeout_s: float = 60.0
     drain_timeout_s: float = 5.0
 
+    def check(self) -> None:
+        """Raises `UsageError` for limits under which nothing could be said."""
+        if self.max_frame_bytes < 1:
+            raise UsageError("--max-frame is 0 bytes: expected at least 1B")
+
 
 class TcpServer:
     """`start`, then serve until `stop`."""
@@ -55,10 +61,9 @@ class TcpServer:
         self._accepted = 0
 
     async def start(self) -> list[tuple[str, str]]:
-        """Listens; returns (endpoint, framing) of every socket. Raises `ServiceError`, `LocalError`."""
+        """Listens; returns (endpoint, framing) of every socket. Raises `ServiceError`."""
         where = []
         for listener in self._listeners:
-            codec(listener.framing, self._limits.max_frame_bytes)
             for sock in bound_sockets(socket.SOCK_STREAM, self._binds, listener.port):
                 await self._listen(sock, listener.framing)
                 where.append((endpoint_text(sock.getsockname()), listener.framing))
@@ -240,7 +245,8 @@ async def serve(
     limits: Limits,
     journal_path: Path | None,
 ) -> None:
-    """Serves until `stop` is set, telling standard output where. Raises `ServiceError`, `LocalError`."""
+    """Serves until `stop` is set, telling standard output where. Raises `ServiceError`."""
+    limits.check()
     with Journal(journal_path, "tcp-server") as journal:
         server = TcpServer(listeners, binds, limits, journal)
         for where, framing in await server.start():

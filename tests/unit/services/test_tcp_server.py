@@ -164,11 +164,11 @@ def test_the_frame_limit_is_an_option(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "why"),
-    [(b"", "idle for 0.1 s"), (b"\x00\x05ab", "idle for 0.1 s, 4 bytes into a frame")],
+    [(b"", "idle for 0.3 s"), (b"\x00\x05ab", "idle for 0.3 s, 4 bytes into a frame")],
     ids=["silent", "mid-frame"],
 )
 def test_a_stalled_client_is_closed(start: Start, sent: bytes, why: str) -> None:
-    service = start("tcp-server", *ALL_PORTS, "--idle-timeout=100ms")
+    service = start("tcp-server", *ALL_PORTS, "--idle-timeout=300ms")
     with connect(service, "length2") as sock:
         sock.sendall(sent)
         assert read_all(sock) == b""

@@ -1,0 +1,41 @@
+import socket
+
+import pytest
+
+from services.errors import UsageError
+from services.sockets import bound_sockets, endpoint_text, parse_endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("tcp-server:8080", ("tcp-server", 8080)),
+        ("192.0.2.1:53", ("192.0.2.1", 53)),
+        ("[2001:db8::1]:53", ("2001:db8::1", 53)),
+    ],
+)
+def test_endpoints(text: str, endpoint: tuple[str, int]) -> None:
+    assert parse_endpoint(text) == endpoint
+    assert endpoint_text(endpoint) == text
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"])
+def test_a_default_port(text: str) -> None:
+    assert parse_endpoint(text, 53) == (text.strip("[]"), 53)
+
+
+@pytest.mark.parametrize("text", ["", "host", ":80", "host:", "host:http", "host:65536", "::1", "[::1]", "host:١"])
+def test_what_is_no_endpoint(text: str) -> None:
+    with pytest.raises(UsageError, match="is not HOST:PORT"):
+        parse_endpoint(text)
+
+
+def test_an_ipv4_peer_of_a_dual_stack_socket_reads_as_ipv4() -> None:
+    assert endpoint_text(("::ffff:192.0.2.1", 80, 0, 0)) == "192.0.2.1:80"
+
+
+def test_where_ipv6_is_missing_ipv4_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.sockets._has_ipv6", lambda: False)
+    [sock] = bound_sockets(socket.SOCK_DGRAM, ["::"], 0)
+    with sock:
+        assert sock.family == socket.AF_INET
