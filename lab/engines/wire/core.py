@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from ipaddress import ip_address
 from typing import Protocol
 
+from lab.engines.flows import FlowNames
 from lab.faults import Fault, check_composition
 from lab.faults.base import Change, Copies, Decider, Delay, Draw, Drop, Effect, Hold, Inject, Overtake, Stage
 from lab.faults.match import Selected
@@ -27,8 +27,6 @@ QUEUE_LIMIT = 32_768
 """Packets that may wait on one path: about 50 MB of full-sized frames."""
 FLOW_LIMIT = 65_536
 """Flows remembered for one path; the oldest is forgotten first, and noted."""
-EPHEMERAL_PORTS = range(32768, 61000)
-"""Linux's default `ip_local_port_range`: ports the kernel picked, which differ from run to run."""
 
 Act = tuple[str, Effect, str]
 """(fault id, what it did, why)"""
@@ -143,10 +141,7 @@ class Core:
                     path = PathState(f"{a.name}->{b.name}", source, target)
                     self.paths[path.name] = path
                     self._by_mac[source][b.mac_bytes] = path
-        self._owner = {bytes(address): node.name for node in nodes for address in _addresses(node)}
-        self._conversations: dict[bytes, str] = {}
-        self._opened: dict[str, int] = {}
-        self._fragments: dict[tuple[bytes, bytes, int], bytes] = {}
+        self._names = FlowNames(nodes)
         self._heap: list[tuple[int, int, PathState, Transit]] = []
         self._pushed = 0
         self._packets = 0
@@ -167,7 +162,7 @@ class Core:
             payload_at = min(34 + (frame[46] >> 2 & 0x3C), len(frame)) if frame[23] == TCP else 42
             may_open = frame[23] == TCP and frame[47] & SYN
         else:
-            key, payload_at = self._slow_key(frame)
+            key, payload_at = self._names.key(frame)
             may_open = key[0] == TCP
         flow = path.flows.get(key)
         if flow is None:
@@ -365,7 +360,7 @@ class Core:
 
     def _inject(self, path: PathState, frame: bytes, acts: tuple[Act, ...], now: int, out: list[Out]) -> None:
         """A forged frame follows what already waits on its path; no fault touches it."""
-        key, _ = self._slow_key(frame)
+        key, _ = self._names.key(frame)
         flow = path.flows.get(key) or self._new_flow(path, key, frame)
         self._packets += 1
         packet = Packet.parse(frame)
@@ -385,24 +380,9 @@ class Core:
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
-    def _slow_key(self, frame: bytes) -> tuple[bytes, int]:
-        """The flow's key for any frame, and where its payload starts. Fragments belong to their first one's flow."""
-        packet = Packet.parse(frame)
-        ports = packet.source_port.to_bytes(2, "big") + packet.target_port.to_bytes(2, "big")
-        key = bytes((packet.protocol,)) + packet.source + packet.target + ports
-        if packet.fragment:
-            name = (packet.source, packet.target, packet.ip_id)
-            if packet.fragment & 0x1FFF == 0:
-                self._fragments[name] = key
-                if len(self._fragments) > 256:
-                    del self._fragments[next(iter(self._fragments))]
-            else:
-                key = self._fragments.get(name, key)
-        return key, packet.payload_at
-
     def _new_flow(self, path: PathState, key: bytes, frame: bytes) -> Flow:
         self._flows += 1
-        flow = Flow(self._flows, self._label(key))
+        flow = Flow(self._flows, self._names.label(key))
         if len(path.flows) >= FLOW_LIMIT:
             # QUEUE_LIMIT is smaller than FLOW_LIMIT, so there is always one that holds nothing.
             oldest = next(key for key, old in path.flows.items() if not old.held)
@@ -413,46 +393,6 @@ class Core:
         if self.recorder is not None:
             self.recorder.flow(flow.number, path, flow.label)
         return flow
-
-    def _label(self, key: bytes) -> str:
-        """`tcp client:20000 -> tcp-server:8082`, the same from run to run.
-
-        A port that the kernel picked differs each time, so it is written as `*k`: the k-th such conversation between
-        these two services since the lab came up. Both directions carry the same name.
-        """
-        size = (len(key) - 5) // 2
-        if size not in (4, 16):
-            return f"protocol {key[0]}"
-        ends = (
-            (key[1 : 1 + size], int.from_bytes(key[-4:-2], "big")),
-            (key[1 + size : 1 + 2 * size], int.from_bytes(key[-2:], "big")),
-        )
-        names = [self._owner.get(address, address.hex()) for address, _ in ends]
-        ports = [port for _, port in ends]
-        texts = [str(port) for port in ports]
-        if any(port in EPHEMERAL_PORTS for port in ports):
-            number = self._conversation(key[:1], ends, names)
-            texts = [f"*{number}" if port in EPHEMERAL_PORTS else str(port) for port in ports]
-        protocol = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}.get(key[0], f"protocol {key[0]}")
-        family = "6" if size == 16 else ""
-        return f"{protocol}{family} {names[0]}:{texts[0]} -> {names[1]}:{texts[1]}"
-
-    def _conversation(
-        self, protocol: bytes, ends: tuple[tuple[bytes, int], tuple[bytes, int]], names: list[str]
-    ) -> str:
-        key = protocol + b"".join(address + port.to_bytes(2, "big") for address, port in sorted(ends))
-        number = self._conversations.get(key)
-        if number is None:
-            services = sorted(
-                f"{name}:{'*' if port in EPHEMERAL_PORTS else port}/{len(address)}"
-                for name, (address, port) in zip(names, ends, strict=True)
-            )
-            kind = f"{protocol[0]} {services}"
-            self._opened[kind] = self._opened.get(kind, 0) + 1
-            number = self._conversations[key] = str(self._opened[kind])
-            if len(self._conversations) > 2 * FLOW_LIMIT:
-                del self._conversations[next(iter(self._conversations))]
-        return number
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
@@ -533,10 +473,6 @@ class Core:
     def _note(self, kind: str, **fields: object) -> None:
         if self.recorder is not None:
             self.recorder.note(kind, **fields)
-
-
-def _addresses(node: Node) -> tuple[bytes, bytes]:
-    return ip_address(node.ipv4).packed, ip_address(node.ipv6).packed
 
 
 def _ranked(faults: Sequence[Fault]) -> list[tuple[int, Fault]]:
