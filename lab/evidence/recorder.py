@@ -6,13 +6,11 @@
 
 Blocks are gathered in memory and appended whole, so each file is readable up to its last block at any time, also
 after `kill -9`. Each captured packet carries its ledger id (`epb_packetid`) and the decision as its comment.
-Format: the IETF draft "PCAP Next Generation (pcapng) Capture File Format"; times have nanosecond resolution.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -21,47 +19,16 @@ from zlib import crc32
 
 from lab.engines.wire.core import Act, Flow, PathState, Transit
 from lab.evidence import ledger
+from lab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option
 from lab.topology import Node
 
 FLUSH_BYTES = 1 << 18
-FILE_LIMIT = 4 << 30
-"""A file stops growing here; what is left out is counted in the ledger's last words."""
 
-_BLOCK = Struct("<IIIIIII")
 _PLAIN_COMMENT = Struct("<HH12s").pack(1, 9, b"delivered")
 _WORDS: dict[object, str] = {ledger.DROPPED: "dropped", ledger.WAITING: "goes on"}
 _PLAIN_TAIL = [Struct(f"<{pad}x16sHHQHHI") for pad in (0, 1, 2, 3)]
-_TAIL = Struct("<HHQHHI")
-_OPTION = Struct("<HH")
 _PACKET = ledger.PACKET_RECORD.pack
 _DEPART = ledger.DEPART_RECORD.pack
-
-
-class _Appender:
-    """One file, appended to in whole blocks; counts what no longer fits."""
-
-    def __init__(self, path: FilePath) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self.parts: list[bytes] = []
-        self.written = 0
-        self.left_out = 0
-
-    def flush(self) -> None:
-        if not self.parts:
-            return
-        block, self.parts = b"".join(self.parts), []
-        if self.written + len(block) > FILE_LIMIT:
-            self.left_out += len(block)
-            return
-        view = memoryview(block)
-        while view:
-            count = os.write(self._fd, view)
-            view = view[count:]
-        self.written += len(block)
-
-    def close(self) -> None:
-        self.flush()
-        os.close(self._fd)
 
 
 class FileRecorder:
@@ -70,16 +37,14 @@ class FileRecorder:
     def __init__(self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object]) -> None:
         self._nodes = nodes
         self._epoch = time.time_ns() - time.monotonic_ns()
-        self._ledger = _Appender(folder / "ledger.bin")
-        self._sent = _Appender(folder / "sent.pcapng")
-        self._delivered = _Appender(folder / "delivered.pcapng")
+        self._ledger = Appender(folder / "ledger.bin")
+        names = [node.name for node in nodes]
+        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
+        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
         self._acts: dict[tuple[Act, ...], int] = {}
         self._comments: dict[tuple[object, ...], bytes] = {}
         self._pending = 0
         self._ledger.parts.append(ledger.MAGIC)
-        for capture, side in ((self._sent, "as sent"), (self._delivered, "as delivered")):
-            capture.parts.append(_section_header())
-            capture.parts.extend(_interface(node.name, f"{node.name}, {side}") for node in nodes)
         self.note("run", epoch_offset=self._epoch, nodes=[vars(node) for node in nodes], **header)
         self.flush()
 
@@ -106,8 +71,8 @@ class FileRecorder:
         pad = -size & 3
         total = 68 + size + pad
         tail = _PLAIN_TAIL[pad].pack(_PLAIN_COMMENT, 5, 8, packet_id, 0, 0, total)
-        self._sent.parts += (_BLOCK.pack(6, total, path.source, high, low, size, size), frame, tail)
-        self._delivered.parts += (_BLOCK.pack(6, total, path.target, high, low, size, size), frame, tail)
+        self._sent.parts += (BLOCK.pack(6, total, path.source, high, low, size, size), frame, tail)
+        self._delivered.parts += (BLOCK.pack(6, total, path.target, high, low, size, size), frame, tail)
         self._pending += size
         if self._pending > FLUSH_BYTES:
             self.flush()
@@ -164,36 +129,13 @@ class FileRecorder:
         if option is None:
             what = _WORDS.get(decision, "delivered")
             why = "; ".join(f"{effect.value} by {fault} ({reason})" for fault, effect, reason in transit.acts)
-            option = self._comments[key] = _option(1, f"{what}: {why}" if why else what)
+            option = self._comments[key] = comment_option(f"{what}: {why}" if why else what)
         return option
 
-    def _capture(self, file: _Appender, interface: int, frame: bytes, packet_id: int, comment: bytes, now: int) -> None:
-        wall = now + self._epoch
-        size = len(frame)
-        pad = bytes(-size & 3)
-        total = 28 + size + len(pad) + len(comment) + 20
-        head = _BLOCK.pack(6, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
-        file.parts += (head, frame, pad, comment, _TAIL.pack(5, 8, packet_id, 0, 0, total))
-        self._pending += size
+    def _capture(
+        self, file: CaptureWriter, interface: int, frame: bytes, packet_id: int, comment: bytes, now: int
+    ) -> None:
+        file.packet(interface, frame, packet_id, comment, now + self._epoch)
+        self._pending += len(frame)
         if self._pending > FLUSH_BYTES:
             self.flush()
-
-
-def _option(code: int, text: str | bytes) -> bytes:
-    value = text.encode() if isinstance(text, str) else text
-    return _OPTION.pack(code, len(value)) + value + bytes(-len(value) & 3)
-
-
-def _block(kind: int, body: bytes) -> bytes:
-    total = Struct("<I").pack(len(body) + 12)
-    return Struct("<I").pack(kind) + total + body + total
-
-
-def _section_header() -> bytes:
-    return _block(0x0A0D0D0A, Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1) + _option(4, "fault-lab") + bytes(4))
-
-
-def _interface(name: str, description: str) -> bytes:
-    nanoseconds = b"\x09"
-    options = _option(2, name) + _option(3, description) + _option(9, nanoseconds) + bytes(4)
-    return _block(1, Struct("<HHI").pack(1, 0, 0) + options)
