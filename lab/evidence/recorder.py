@@ -69,7 +69,7 @@ class FileRecorder:
         wall = now + self._epoch
         high, low = wall >> 32, wall & 0xFFFFFFFF
         pad = -size & 3
-        total = 68 + size + pad
+        total = 64 + size + pad
         tail = _PLAIN_TAIL[pad].pack(_PLAIN_COMMENT, 5, 8, packet_id, 0, 0, total)
         self._sent.parts += (BLOCK.pack(6, total, path.source, high, low, size, size), frame, tail)
         self._delivered.parts += (BLOCK.pack(6, total, path.target, high, low, size, size), frame, tail)
