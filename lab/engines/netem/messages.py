@@ -171,7 +171,7 @@ def change_netem(index: int, parent: int, handle: int, options: bytes) -> bytes:
 
 
 def claim(index: int, priority: int, source_mac: str, classid: int) -> bytes:
-    """A filter: frames from this MAC belong to the class. u32 reads at 4-byte steps from the network header backwards."""
+    """A filter: frames from this MAC belong to the class. u32 counts from the network header, so the MAC is at -8."""
     mac = int.from_bytes(_mac(source_mac), "big")
     keys = _key(mac >> 16, 0xFFFFFFFF, -8) + _key((mac & 0xFFFF) << 16, 0xFFFF0000, -4)
     select = attribute(_U32_SELECT, _SELECT.pack(_TERMINAL, 0, 2, 0, 0, 0, 0, 0) + keys)
