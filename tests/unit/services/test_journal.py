@@ -73,6 +73,15 @@ def test_closing_twice_writes_one_end(tmp_path: Path) -> None:
     assert len(lines(path)) == 2
 
 
+def test_each_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr("services.journal.os.write", lambda fd, data: written.append(data))
+    with Journal(tmp_path / "journal", "a") as journal:
+        journal.write("message", "invoke", data=b"x", why="two\nlines")
+    assert [data.count(b"\n") for data in written] == [1, 1, 1]
+    assert all(data.endswith(b"\n") for data in written)
+
+
 def test_a_kill_leaves_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     code = """

@@ -1,9 +1,10 @@
+import asyncio
 import socket
 
 import pytest
 
 from services.errors import UsageError
-from services.sockets import bound_sockets, endpoint_text, parse_endpoint
+from services.sockets import bound_sockets, client_socket, endpoint_text, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,29 @@ def test_where_ipv6_is_missing_ipv4_is_served(monkeypatch: pytest.MonkeyPatch) -
     [sock] = bound_sockets(socket.SOCK_DGRAM, ["::"], 0)
     with sock:
         assert sock.family == socket.AF_INET
+
+
+def test_small_messages_leave_at_once_on_both_sides() -> None:
+    """asyncio sets TCP_NODELAY only on sockets that name their protocol; without it each answer may wait 40 ms."""
+    accepted: list[bool] = []
+
+    def undelayed(writer: asyncio.StreamWriter) -> bool:
+        return bool(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(undelayed(writer))
+        writer.close()
+
+    async def main() -> bool:
+        [listener] = bound_sockets(socket.SOCK_STREAM, ["127.0.0.1"], 0)
+        async with await asyncio.start_server(accept, sock=listener):
+            sock = client_socket(socket.AF_INET, socket.SOCK_STREAM, None)
+            await asyncio.get_running_loop().sock_connect(sock, listener.getsockname())
+            reader, writer = await asyncio.open_connection(sock=sock)
+            await reader.read()
+            connected = undelayed(writer)
+            writer.close()
+            return connected
+
+    assert asyncio.run(main())
+    assert accepted == [True]

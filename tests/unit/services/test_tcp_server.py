@@ -1,16 +1,20 @@
 """The TCP server as a process, spoken to with plain sockets (as nc does)."""
 
+import asyncio
 import signal
 import socket
 import struct
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from services.framing import FRAMINGS, codec
-from services.journal import digest
+from services.journal import Journal, digest
 from services.raw_echo import GREETING
+from services.sockets import bound_sockets
+from services.tcp_server import Limits, Listener, TcpServer
 
 from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, until
 
@@ -113,6 +117,41 @@ def test_a_client_that_half_closes_gets_every_answer(server: Service) -> None:
         assert received + read_all(sock) == messages
 
 
+def test_answers_still_unsent_at_the_half_close_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With small kernel buffers the answers wait in the server's own, below the mark at which it stops reading."""
+    lines = b"".join(b"%0999d\n" % n for n in range(50))
+
+    def with_small_buffer(*args: Any) -> list[socket.socket]:
+        sockets = bound_sockets(*args)
+        sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return sockets
+
+    async def read_late(port: int) -> bytes:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+            await loop.sock_sendall(sock, lines)
+            sock.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.1)
+            data = b""
+            while piece := await loop.sock_recv(sock, 65536):
+                data += piece
+            return data
+
+    async def main() -> bytes:
+        server = TcpServer([Listener("line", 0)], ["127.0.0.1"], Limits(), Journal(None, "tcp-server"))
+        [(where, _)] = await server.start()
+        async with asyncio.timeout(PATIENCE_S):
+            received = await read_late(int(where.rpartition(":")[2]))
+        await server.stop()
+        return received
+
+    monkeypatch.setattr("services.tcp_server.bound_sockets", with_small_buffer)
+    assert asyncio.run(main()) == lines
+
+
 def test_a_reset_costs_that_connection_alone(server: Service) -> None:
     with connect(server, "line") as sock:
         sock.sendall(b"hello\n")
@@ -152,6 +191,14 @@ def test_garbage_costs_that_connection_alone(server: Service, framing: str, garb
         assert read_exactly(bystander, 9) == b"unharmed\n"
     end = end_of(server, 0)
     assert (end["phase"], end["why"], end["frames"]) == ("fail", why, 1)
+
+
+def test_a_client_still_sending_when_it_is_refused_gets_its_answers(server: Service) -> None:
+    """Closing with bytes unread would reset the connection, and on a slow path the answers before it would be lost."""
+    good = codec("length4").encode(b"good")
+    with connect(server, "length4") as sock:
+        sock.sendall(good + b"\xff\xff\xff\xff" + b"x" * (16 << 20))
+        assert read_all(sock) == good
 
 
 def test_the_frame_limit_is_an_option(start: Start) -> None:

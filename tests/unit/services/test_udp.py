@@ -81,8 +81,9 @@ def test_every_datagram_is_accounted_for(
     assert {line["n"] for line in read_journal(journal, "message", "ok")} == set(range(50))
 
 
-def against(change: Change, journal: Path, **changes: Any) -> int:
-    """The client's exit code against a server whose answers to the nth datagram are `change(n, datagram)`."""
+def against(change: Change, journal: Path, late: Change = lambda n, data: [], **changes: Any) -> int:
+    """The client's exit code against a server that answers the nth datagram with `change(n, datagram)` at once, and
+    with `late(n, datagram)` a little later."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
@@ -93,8 +94,11 @@ def against(change: Change, journal: Path, **changes: Any) -> int:
 
         def receive() -> None:
             datagram, peer = sock.recvfrom(65536)
-            for answer in change(next(count), datagram):
+            n = next(count)
+            for answer in change(n, datagram):
                 sock.sendto(answer, peer)
+            for answer in late(n, datagram):
+                loop.call_later(0.05, sock.sendto, answer, peer)
 
         loop.add_reader(sock, receive)
         settings = {"messages": 5, "echo": True, "timeout_s": 0.3, **changes}
@@ -136,6 +140,12 @@ def test_duplicates_are_noted_and_do_no_harm(tmp_path: Path, capsys: pytest.Capt
     assert against(lambda n, data: [data, data] if n in (1, 4) else [data], journal) == 0
     assert [line["n"] for line in read_journal(journal, "message", "duplicate")] == [1, 4]
     assert json.loads(capsys.readouterr().out)["duplicate"] == 2
+
+
+def test_a_duplicate_of_the_last_answer_is_waited_for(tmp_path: Path) -> None:
+    journal = tmp_path / "j"
+    assert against(lambda n, data: [data], journal, late=lambda n, data: [data] if n == 4 else []) == 0
+    assert [line["n"] for line in read_journal(journal, "message", "duplicate")] == [4]
 
 
 def test_a_changed_echo_equals_nothing_sent(tmp_path: Path) -> None:
