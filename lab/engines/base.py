@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from lab.engines.netem.engine import NetemEngine
 from lab.engines.wire.engine import WireEngine
 from lab.errors import UsageError
 from lab.runtimes.base import LinkEngine
 
-LINK_ENGINES: dict[str, type[LinkEngine]] = {engine.name: engine for engine in (WireEngine,)}
+LINK_ENGINES: dict[str, type[LinkEngine]] = {engine.name: engine for engine in (WireEngine, NetemEngine)}
 
 
 def link_engine(name: str) -> LinkEngine:

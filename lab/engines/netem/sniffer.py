@@ -47,11 +47,10 @@ class Sniffer:
     """Sees frames from the moment it is made, on all devices of the network namespace it is made in."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, pack("=4I", BLOCK_SIZE, BLOCKS, FRAME_ROOM, SLOTS))
         self._ring = mmap.mmap(self._socket.fileno(), BLOCKS * BLOCK_SIZE)
-        self._socket.bind(("", _ALL_PROTOCOLS))
         self._slot = 0
         self._lost = 0
 

@@ -1,0 +1,61 @@
+"""Kernel netem as the supervisor's engine: a bridge, a veth pair for each node, one process that faults and records."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from lab.engines import links
+from lab.engines.netem import process, switch
+from lab.engines.netem.support import check
+from lab.engines.worker import Worker
+from lab.errors import LabFailure, UsageError
+from lab.runtimes.base import NodeSpace, Plan, Spawner
+
+INFER_SECONDS = 300.0
+"""What reading the captures of a long run and inferring its ledger may take."""
+
+
+class NetemEngine:
+    """See `lab.runtimes.base.LinkEngine`."""
+
+    name = "netem"
+
+    def __init__(self) -> None:
+        self._spaces: Sequence[NodeSpace] = ()
+        self._worker: Worker | None = None
+
+    def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
+        """MissingCapability where the kernel lacks a part; UsageError where the plan asks for what netem can't do."""
+        if plan.forced_drops is not None:
+            raise UsageError("engine netem can't repeat the drops of a recorded run; use --engine wire")
+        check()
+        self._spaces = spaces
+        switch.build(spaces, plan)
+
+    def start(self, plan: Plan, spawn: Spawner) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        config = {
+            "lab": plan.name,
+            "nodes": [vars(node) for node in plan.nodes],
+            "control": theirs.fileno(),
+            "seed": plan.seed,
+            "evidence": plan.evidence if plan.record else None,
+        }
+        spawn.fork("netem", lambda: process.main(config), (theirs.fileno(),))
+        theirs.close()
+        self._worker = Worker("netem process", ours)
+
+    def order(self, order: dict[str, Any]) -> dict[str, Any]:
+        return self._running().ask(order)
+
+    def stop(self) -> dict[str, Any]:
+        counts = self._running().ask({"do": "stop"}, INFER_SECONDS)
+        lost = {space.node.name: links.lost_before_engine(space) for space in self._spaces}
+        return {**counts, "lost_before_wire": {name: count for name, count in lost.items() if count}}
+
+    def _running(self) -> Worker:
+        if self._worker is None:
+            raise LabFailure("the netem process is not running")
+        return self._worker

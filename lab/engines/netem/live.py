@@ -1,0 +1,90 @@
+"""What the netem process writes while the lab runs: every frame as it is seen, and the notes of the ledger.
+
+The files have the names that the finished evidence has, and `lab.engines.netem.inference` replaces them at the end with
+ones in which every packet has its number and its fate. After a `kill -9` they are what is left: captures as complete
+as the wire's, a ledger of notes only.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.engines.netem.sniffer import Sighting
+from lab.evidence import ledger
+from lab.evidence.files import Appender, CaptureWriter
+from lab.evidence.recorder import FLUSH_BYTES
+from lab.topology import Node
+
+CLOCK_STEP_NS = 100_000
+"""A change of the wall clock against the monotonic one that is no measuring error."""
+
+
+class Live:
+    """Evidence in `folder` as it comes. Its times are wall clock ns; notes have monotonic ns as everywhere."""
+
+    def __init__(self, folder: Path, nodes: Sequence[Node], devices: Sequence[int], header: dict[str, object]) -> None:
+        names = [node.name for node in nodes]
+        self.folder, self.nodes, self.header = folder, nodes, header
+        self.notes: list[tuple[str, dict[str, object]]] = []
+        self.epoch = _epoch()
+        self._node_of = {device: number for number, device in enumerate(devices)}
+        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
+        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
+        self._ledger = Appender(folder / "ledger.bin")
+        self._ledger.parts.append(ledger.MAGIC)
+        self._pending = 0
+        self._cut_short = 0
+        self._write_note("run", {"epoch_offset": self.epoch, "nodes": [vars(node) for node in nodes], **header})
+        self.flush()
+
+    def see(self, sighting: Sighting) -> None:
+        """Frames on other devices than the nodes' ports are nobody's."""
+        node = self._node_of.get(sighting.device)
+        if node is None:
+            return
+        file = self._delivered if sighting.outgoing else self._sent
+        file.packet(node, sighting.frame, 0, b"", sighting.wall)
+        if len(sighting.frame) < sighting.size:
+            self._cut_short += 1
+        self._pending += len(sighting.frame)
+        if self._pending > FLUSH_BYTES:
+            self.flush()
+
+    def note(self, kind: str, t: int, **fields: object) -> None:
+        """`t` is when, in monotonic ns."""
+        self.notes.append((kind, {"t": t, **fields}))
+        self._write_note(kind, {"t": t, **fields})
+
+    def _write_note(self, kind: str, fields: dict[str, object]) -> None:
+        text = json.dumps({"note": kind, **fields}, separators=(",", ":")).encode()
+        self._ledger.parts.append(ledger.NOTE_HEADER.pack(ledger.NOTE, 0, 0, len(text)) + text)
+
+    def flush(self) -> None:
+        self._pending = 0
+        for file in (self._ledger, self._sent, self._delivered):
+            file.flush()
+
+    def close(self, lost: int) -> None:
+        """Everything on disk; what makes the captures less than complete is noted. `lost` frames the sniffer missed."""
+        now, step = time.monotonic_ns(), _epoch() - self.epoch
+        left_out = {"sent": self._sent.left_out, "delivered": self._delivered.left_out}
+        if lost or self._cut_short or any(left_out.values()):
+            self.note(
+                "warning", now, text="captures incomplete", lost=lost, cut_short=self._cut_short, left_out=left_out
+            )
+        if abs(step) > CLOCK_STEP_NS:
+            self.note("warning", now, text="the wall clock was stepped, so capture times are off", step_ns=step)
+        for file in (self._ledger, self._sent, self._delivered):
+            file.close()
+
+
+def _epoch() -> int:
+    """What to subtract from wall clock ns to have monotonic ns; the tightest of a few measurements."""
+    tries = []
+    for _ in range(5):
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        tries.append((after - before, wall - (before + after) // 2))
+    return min(tries)[1]

@@ -1,0 +1,156 @@
+"""From frames as they were seen to the evidence of a run, without a kernel; the files are read by other readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.utils import PcapNgReader
+
+from lab.engines.netem.finish import Run, Timeline, finish
+from lab.engines.netem.inference import NOTHING, Setting
+from lab.engines.netem.live import Live
+from lab.engines.netem.messages import Counters
+from lab.engines.netem.options import Netem
+from lab.engines.netem.sniffer import Sighting
+from lab.evidence import ledger
+from lab.topology import Network
+
+CLIENT, SERVER = NODES = Network().nodes(["client", "udp-server"])
+MS = 1_000_000
+PATH = (0, 1)
+LOSS = Setting(Netem(loss=0.5), {"loss": ("f1", "loss 50%")})
+
+
+def datagram(number: int) -> bytes:
+    packet = Ether(src=CLIENT.mac, dst=SERVER.mac) / IP(src=CLIENT.ipv4, dst=SERVER.ipv4, id=number)
+    return bytes(packet / UDP(sport=40_000, dport=9_000) / f"message {number}")
+
+
+class Scene:
+    """A run under way: devices 10 and 11 are the ports of client and server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.live = Live(folder, NODES, (10, 11), {"engine": "netem", "seed": 1, "inferred": True})
+        self.timeline = Timeline()
+
+    def send(self, time_ms: float, frame: bytes) -> None:
+        self._see(10, False, time_ms, frame)
+
+    def deliver(self, time_ms: float, frame: bytes) -> None:
+        self._see(11, True, time_ms, frame)
+
+    def _see(self, device: int, outgoing: bool, time_ms: float, frame: bytes) -> None:
+        self.live.see(Sighting(device, outgoing, self.live.epoch + round(time_ms * MS), frame, len(frame)))
+
+    def end(self, counters: Counters | None = None, lost: int = 0) -> int:
+        return finish(Run(self.live, self.timeline, {PATH: counters} if counters else {}, lost))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def records(folder: Path) -> Iterator[tuple[int, tuple[int, ...] | dict[str, object]]]:
+    data = (folder / "ledger.bin").read_bytes()
+    assert data.startswith(ledger.MAGIC)
+    data = data[len(ledger.MAGIC) :]
+    while data:
+        if data[0] == ledger.NOTE:
+            size = ledger.NOTE_HEADER.unpack_from(data)[3]
+            yield ledger.NOTE, json.loads(data[8 : 8 + size])
+            data = data[8 + size :]
+        else:
+            layout = ledger.PACKET_RECORD if data[0] == ledger.PACKET else ledger.DEPART_RECORD
+            yield data[0], layout.unpack_from(data)
+            data = data[layout.size :]
+
+
+def notes(folder: Path, kind: str) -> list[dict[str, object]]:
+    return [one for number, one in records(folder) if isinstance(one, dict) and one["note"] == kind]
+
+
+def test_a_loss_is_in_the_ledger_and_in_one_capture_only(scene: Scene, tmp_path: Path) -> None:
+    scene.timeline.change(PATH, 0, 0, LOSS)
+    scene.live.note("fault-set", 0, id="f1", path="client->udp-server", fault="loss")
+    for number in (1, 2, 3):
+        scene.send(number, datagram(number))
+    for number in (1, 3):
+        scene.deliver(number + 0.1, datagram(number))
+    assert scene.end(Counters(sent=2, dropped=1, waiting=0)) == 0
+    packets = [one for kind, one in records(tmp_path) if kind == ledger.PACKET]
+    departs = [one for kind, one in records(tmp_path) if kind == ledger.DEPART]
+    assert [(one[1], one[5]) for one in packets] == [(ledger.WAITING, 1), (ledger.DROPPED, 2), (ledger.WAITING, 3)]
+    assert [one[6] for one in departs] == [1, 3]
+    assert notes(tmp_path, "acts")[0]["list"] == [["f1", "dropped", "loss 50%"]]
+    assert notes(tmp_path, "flow")[0]["label"] == "udp client:*1 -> udp-server:9000"
+    assert notes(tmp_path, "run")[0]["inferred"] is True
+    assert notes(tmp_path, "warning") == []
+    sent = [bytes(packet) for packet in PcapNgReader(str(tmp_path / "sent.pcapng"))]
+    delivered = [bytes(packet) for packet in PcapNgReader(str(tmp_path / "delivered.pcapng"))]
+    assert sent == [datagram(number) for number in (1, 2, 3)]
+    assert delivered == [datagram(number) for number in (1, 3)]
+
+
+def test_captures_carry_the_decision(scene: Scene, tmp_path: Path) -> None:
+    scene.timeline.change(PATH, 0, 0, LOSS)
+    scene.send(1, datagram(1))
+    scene.end(Counters(0, 1, 0))
+    [packet] = PcapNgReader(str(tmp_path / "sent.pcapng"))
+    assert b"dropped: dropped by f1 (loss 50%)" in bytes(packet.comments[0])
+
+
+def test_captures_are_readable_while_the_lab_runs(scene: Scene, tmp_path: Path) -> None:
+    scene.send(1, datagram(1))
+    scene.live.flush()
+    assert [bytes(packet) for packet in PcapNgReader(str(tmp_path / "sent.pcapng"))] == [datagram(1)]
+    assert [one["note"] for _, one in records(tmp_path) if isinstance(one, dict)] == ["run"]
+
+
+def test_a_delivery_that_nobody_sent_is_in_the_ledger_as_forged(scene: Scene, tmp_path: Path) -> None:
+    scene.deliver(1, datagram(1))
+    scene.end()
+    [packet] = [one for kind, one in records(tmp_path) if kind == ledger.PACKET]
+    assert packet[1] == ledger.INJECTED
+
+
+def test_counters_that_disagree_are_a_warning(scene: Scene, tmp_path: Path) -> None:
+    scene.timeline.change(PATH, 0, 0, LOSS)
+    scene.send(1, datagram(1))
+    scene.end(Counters(sent=0, dropped=3, waiting=0))
+    [warning] = notes(tmp_path, "warning")
+    assert (warning["counted"], warning["captured"], warning["path"]) == (3, 1, "client->udp-server")
+
+
+def test_a_sniffer_that_lost_frames_is_a_warning(scene: Scene, tmp_path: Path) -> None:
+    scene.end(lost=4)
+    [warning] = notes(tmp_path, "warning")
+    assert warning["lost"] == 4
+
+
+def test_a_frame_to_nobody_is_noted_and_counted(scene: Scene, tmp_path: Path) -> None:
+    scene.send(1, b"\xff" * 6 + CLIENT.mac_bytes + b"\x08\x06" + bytes(28))
+    assert scene.end() == 1
+    assert notes(tmp_path, "stray")[0]["node"] == "client"
+
+
+def test_nothing_but_the_three_files_stays(scene: Scene, tmp_path: Path) -> None:
+    scene.end()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["delivered.pcapng", "ledger.bin", "sent.pcapng"]
+
+
+def test_a_timeline_gives_both_settings_while_they_change() -> None:
+    timeline = Timeline()
+    timeline.change(PATH, 10 * MS, 11 * MS, LOSS)
+    timeline.change(PATH, 20 * MS, 21 * MS, NOTHING)
+    assert timeline.at(PATH, 5 * MS) == (NOTHING,)
+    assert timeline.at(PATH, 10 * MS) == (LOSS, NOTHING)
+    assert timeline.at(PATH, 15 * MS) == (LOSS,)
+    assert timeline.at(PATH, 20 * MS) == (NOTHING, LOSS)
+    assert timeline.at(PATH, 30 * MS) == (NOTHING,)
+    assert timeline.at((1, 0), 15 * MS) == (NOTHING,)
