@@ -1,0 +1,77 @@
+# Thin doors to `lab`, pytest and the linters. Everything made here lives in .venv and .build; evidence lives in runs/.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TOXIPROXY_VERSION := 2.12.0
+TOXIPROXY := .build/bin/toxiproxy-server
+# The stamps stand inside the environment: whoever removes it removes them too.
+RUN := .venv/.installed
+DEV := .venv/.installed-dev
+
+.PHONY: lab-up lab-down lab-status doctor scenarios test lint bench clean toxiproxy
+
+lab-up: $(RUN)
+	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
+	@$(BIN)/lab up
+
+lab-down: $(RUN)
+	@$(BIN)/lab down
+
+lab-status: $(RUN)
+	@$(BIN)/lab status
+
+doctor: $(RUN)
+	@$(BIN)/lab doctor
+
+scenarios: $(RUN)
+	@$(BIN)/lab scenarios
+
+test: $(DEV)
+	@$(MAKE) --no-print-directory toxiproxy || echo "leaving out the tests that need toxiproxy" >&2
+	@$(BIN)/pytest
+
+lint: $(DEV)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(DEV)
+	@for tool in brctl ping ethtool ip; do command -v $$tool >/dev/null || missing=1; done; \
+	/usr/bin/python3 -c 'import mininet' 2>/dev/null || missing=1; \
+	[ -z "$$missing" ] || { echo "bench: its peers are missing: apt-get install mininet bridge-utils iputils-ping ethtool iproute2" >&2; exit 4; }
+	@$(MAKE) --no-print-directory toxiproxy
+	@$(BIN)/python -m bench
+
+toxiproxy: $(TOXIPROXY)
+
+# The module calls its program `server`; it is moved in whole, so that a build that broke off leaves nothing behind.
+$(TOXIPROXY):
+	@command -v go >/dev/null || { echo "toxiproxy: no go found; install Go 1.22 or newer (apt-get install golang-go, or https://go.dev/dl)" >&2; exit 4; }
+	@echo "building toxiproxy $(TOXIPROXY_VERSION)" >&2
+	@mkdir -p .build/bin .build/go
+	@GOBIN=$(CURDIR)/.build/go go install -ldflags "-X github.com/Shopify/toxiproxy/v2.Version=$(TOXIPROXY_VERSION)" \
+		github.com/Shopify/toxiproxy/v2/cmd/server@v$(TOXIPROXY_VERSION)
+	@mv .build/go/server $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "python 3.11 or newer with its venv module is needed: apt-get install python3-venv, or name one: make PYTHON=..." >&2; exit 4; }
+	@$(PYTHON) -m venv .venv
+
+$(RUN): pyproject.toml | $(BIN)/python
+	@echo "installing what the lab needs into .venv" >&2
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "installing what the tests need into .venv" >&2
+	@$(PIP) --editable '.[dev]'
+	@touch $(RUN) $@
+
+# Evidence stays: it is yours.
+clean:
+	@if [ -x $(BIN)/lab ]; then $(BIN)/lab down; fi
+	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
