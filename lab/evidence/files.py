@@ -7,7 +7,7 @@ nanosecond resolution since the epoch, and one interface for each node.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 from struct import Struct
 
@@ -16,6 +16,7 @@ FILE_LIMIT = 4 << 30
 
 BLOCK = Struct("<IIIIIII")
 """How an enhanced packet block starts: type 6, total size, interface, time (high, low), captured and original size."""
+_PACKET_BLOCK = 6
 _TAIL = Struct("<HHQHHI")
 _OPTION = Struct("<HH")
 _U32 = Struct("<I")
@@ -61,7 +62,7 @@ class CaptureWriter(Appender):
         size = len(frame)
         pad = bytes(-size & 3)
         total = 28 + size + len(pad) + len(comment) + 20
-        head = BLOCK.pack(6, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
+        head = BLOCK.pack(_PACKET_BLOCK, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
         self.parts += (head, frame, pad, comment, _TAIL.pack(5, 8, packet_id, 0, 0, total))
 
 
@@ -87,3 +88,13 @@ def _interface(name: str, description: str) -> bytes:
     nanoseconds = b"\x09"
     options = _option(2, name) + _option(3, description) + _option(9, nanoseconds) + bytes(4)
     return _block(1, Struct("<HHI").pack(1, 0, 0) + options)
+
+
+def read_packets(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """(interface, ns since the epoch, frame) of each packet in a file that `CaptureWriter` wrote."""
+    at = 0
+    while at + BLOCK.size <= len(data):
+        kind, total, interface, high, low, size, _ = BLOCK.unpack_from(data, at)
+        if kind == _PACKET_BLOCK:
+            yield interface, high << 32 | low, data[at + BLOCK.size : at + BLOCK.size + size]
+        at += total

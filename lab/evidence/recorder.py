@@ -32,11 +32,16 @@ _DEPART = ledger.DEPART_RECORD.pack
 
 
 class FileRecorder:
-    """The core's `Recorder` that writes to files in `folder`."""
+    """The core's `Recorder` that writes to files in `folder`.
 
-    def __init__(self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object]) -> None:
+    `epoch`: wall clock less monotonic ns, for packets that were seen earlier; now's where not given.
+    """
+
+    def __init__(
+        self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object], epoch: int | None = None
+    ) -> None:
         self._nodes = nodes
-        self._epoch = time.time_ns() - time.monotonic_ns()
+        self._epoch = time.time_ns() - time.monotonic_ns() if epoch is None else epoch
         self._ledger = Appender(folder / "ledger.bin")
         names = [node.name for node in nodes]
         self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
