@@ -1,25 +1,91 @@
-"""The faults: one small file each. This list of names is the public API; `KINDS` follows from it."""
+"""The faults: one small file each. This list of names is the public API; `KINDS` follows from it.
+
+A fault is written three ways: as a Python value (`Loss(percent=10)`), in a scenario file or on the command line with
+typed quantities (`loss: 10%`, `fault_from_yaml`), and as plain JSON between the lab's processes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from lab.faults.base import Effect, Fault, Stage
+from lab.faults.blackhole import Blackhole
+from lab.faults.burst_loss import BurstLoss
 from lab.faults.compose import check_composition
+from lab.faults.corrupt import Corrupt
 from lab.faults.drop import Drop
+from lab.faults.duplicate import Duplicate
+from lab.faults.flap import Flap
+from lab.faults.latency import Latency
 from lab.faults.loss import Loss
 from lab.faults.match import Match
+from lab.faults.partition import Partition
+from lab.faults.rate import Rate
+from lab.faults.rebind import Rebind
+from lab.faults.reorder import Reorder
+from lab.faults.reset import Reset
 
 __all__ = [
     "KINDS",
+    "Blackhole",
+    "BurstLoss",
+    "Corrupt",
     "Drop",
+    "Duplicate",
     "Effect",
     "Fault",
+    "Flap",
+    "Latency",
     "Loss",
     "Match",
+    "Partition",
+    "Rate",
+    "Rebind",
+    "Reorder",
+    "Reset",
     "Stage",
     "check_composition",
+    "fault_from_json",
+    "fault_from_yaml",
+    "fault_to_json",
 ]
 
 KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
-    for fault in vars().values()
+    for fault in vars().copy().values()
     if isinstance(fault, type) and issubclass(fault, Fault) and fault is not Fault
 }
 """Every fault by its word in scenario files and on the command line."""
+
+
+def fault_from_yaml(kind: str, value: Any) -> Fault:
+    """`loss`, `10%` or `loss`, `{every: 5}`. ValueError (pydantic's names the field) where it can't be meant.
+
+    A mapping's fields are the fault's, without unit suffix where the value has the unit; `drop` takes the selectors
+    themselves. `true` stands for a fault without fields, such as `partition`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no fault {kind!r}; the faults are {', '.join(KINDS)}")
+    fault = KINDS[kind]
+    if value is True or value is None:
+        value = {}
+    elif fault.short == "match":
+        value = {"match": value}
+    elif not isinstance(value, Mapping):
+        if fault.short is None:
+            raise ValueError(f"{value!r} says too little for {kind}; expected its fields: {', '.join(_fields(fault))}")
+        value = {fault.short: value}
+    return fault.model_validate(dict(value), context={"typed": True})
+
+
+def _fields(fault: type[Fault]) -> list[str]:
+    return [field.alias or name for name, field in fault.model_fields.items()]
+
+
+def fault_to_json(fault: Fault) -> dict[str, Any]:
+    """Plain data that `fault_from_json` makes the same fault of."""
+    return {"kind": fault.kind, **fault.model_dump(mode="json", exclude_defaults=True)}
+
+
+def fault_from_json(data: Mapping[str, Any]) -> Fault:
+    fields = {name: value for name, value in data.items() if name not in ("kind", "describe")}
+    return KINDS[data["kind"]].model_validate(fields)

@@ -150,7 +150,6 @@ class Fault(BaseModel):
         leaves: the effects that prove it; at least one packet must show one of them, or the run proves nothing.
         per_path: one decider for all flows of the path (a queue, say) instead of one for each flow.
         short: the field that a bare value in a scenario file sets: `loss: 10%`.
-        needs: kinds of which one must stand on the same path.
     """
 
     model_config = ConfigDict(
@@ -166,13 +165,17 @@ class Fault(BaseModel):
     leaves: ClassVar[frozenset[Effect]]
     per_path: ClassVar[bool] = False
     short: ClassVar[str | None] = None
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     match: Match = Match()
 
     def decider(self, draw: Draw) -> Decider:
         """A fresh decider for one flow (for the path where `per_path`)."""
         raise NotImplementedError
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Kinds of which one must stand on the same path."""
+        return frozenset()
 
     @property
     def reorders(self) -> bool:

@@ -33,7 +33,7 @@ class Match(BaseModel):
     Fields:
         protocol: `tcp`, `udp`; other packets (ICMP, later IP fragments) match only where none is asked.
         port: either end's port. source_port, target_port: that end's.
-        tcp: flags such as `syn+ack`. Named flags are set; SYN, FIN and RST not named are clear; `syn` alone means no ACK.
+        tcp: flags such as `syn+ack`. Those named are set; SYN, FIN and RST not named are clear; `syn` alone has no ACK.
         data: only packets with (true) or without (false) payload.
         payload: the payload contains this text (UTF-8).
         stream: [first, last] bytes of the TCP stream, counted from 0; a segment that holds any of them matches.

@@ -1,0 +1,54 @@
+"""Which packets a fault touches where it does not touch them all: by chance, every nth, or exactly the nth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from lab.faults.base import Draw, Fault
+from lab.faults.match import Ordinals
+from lab.packets import Packet
+from lab.units import Percent
+
+Hit = Callable[[Packet], bool]
+
+
+class ChanceFault(Fault):
+    """A fault with exactly one of `percent`, `every`, `nth`; those two count, from 1, what `match` selects of a flow."""
+
+    percent: Percent | None = None
+    every: Annotated[int, Field(ge=1)] | None = None
+    nth: Ordinals | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ChanceFault:
+        if sum(value is not None for value in (self.percent, self.every, self.nth)) != 1:
+            raise ValueError(f"{self.kind} takes exactly one of percent, every, nth")
+        return self
+
+    def hit(self, draw: Draw) -> Hit:
+        """A fresh judge for one flow."""
+        if self.percent is not None:
+            limit = self.percent / 100
+            return lambda packet: draw.one(packet) < limit
+        return _counted(frozenset(self.nth or ()), self.every)
+
+    def why(self) -> str:
+        """The reason, as the ledger gives it."""
+        if self.percent is not None:
+            return f"random {self.percent:g}%"
+        return f"every {self.every}" if self.every is not None else f"number {', '.join(map(str, self.nth or ()))}"
+
+
+def _counted(nth: frozenset[int], every: int | None) -> Hit:
+    seen = 0
+
+    def hit(packet: Packet) -> bool:
+        nonlocal seen
+        if packet.copy == 0:  # a duplicate made on the way is not one more packet of the flow
+            seen += 1
+        return seen % every == 0 if every is not None else seen in nth
+
+    return hit
