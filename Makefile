@@ -72,6 +72,6 @@ $(DEV): pyproject.toml | $(BIN)/python
 
 # Evidence stays: it is yours.
 clean:
-	@if [ -x $(BIN)/lab ]; then $(BIN)/lab down; fi
+	@[ ! -x $(BIN)/lab ] || $(BIN)/lab down || echo "clean: no lab was taken down" >&2
 	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
