@@ -25,7 +25,7 @@ Ends = tuple[int, int]
 """(source, target): a path, by its nodes' numbers."""
 Frame = bytes | memoryview
 
-LOSING = ("partition", "loss", "burst_loss")
+LOSING = ("partition", "loss", "burst-loss")
 """Kinds that drop, the one that explains most first."""
 
 
