@@ -7,10 +7,28 @@ from typing import NoReturn
 
 import pytest
 
+KNOWN = {
+    "netns": "namespaces and TAP devices, as root or as an ordinary user",
+    "wire": "the engine in user space",
+    "netem": "the kernel's sch_netem",
+    "toxiproxy": "the toxiproxy server (make toxiproxy)",
+    "user": "root, to make an ordinary user who then runs the lab",
+    "docker": "a Docker daemon with Compose",
+}
+
+
+def required() -> set[str]:
+    """The capabilities that this run must have (`LAB_REQUIRE=netns,wire`). UsageError of pytest's for unknown ones."""
+    names = {name for name in os.environ.get("LAB_REQUIRE", "").replace(" ", "").split(",") if name}
+    unknown = sorted(names - KNOWN.keys())
+    if unknown:
+        raise pytest.UsageError(f"LAB_REQUIRE: unknown {', '.join(unknown)}; known are {', '.join(KNOWN)}")
+    return names
+
 
 def missing(capability: str, why: str) -> NoReturn:
     """Leave the test out, or fail it where this run must have the capability (`LAB_REQUIRE=netns,wire`)."""
-    required = os.environ.get("LAB_REQUIRE", "").replace(" ", "").split(",")
-    if capability in required:
+    assert capability in KNOWN, f"{capability!r} is not in tests/capabilities.py"
+    if capability in required():
         pytest.fail(f"LAB_REQUIRE names {capability!r}, and this host lacks it: {why}", pytrace=False)
     pytest.skip(f"needs {capability}: {why}")

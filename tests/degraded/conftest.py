@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from lab.errors import MissingCapability
+from lab.lab import Lab
 from lab.runtimes import netns
 from tests.capabilities import missing
+from tests.conftest import RanOn
 
 
 @pytest.fixture(scope="session")
-def needs_netns() -> None:
+def netns_host() -> None:
     """This host can hold a netns lab, or the test is left out, saying why."""
     try:
         netns.check_host()
     except MissingCapability as error:
         missing("netns", str(error))
+
+
+@pytest.fixture
+def needs_netns(netns_host: None, ran_on: RanOn) -> None:
+    """The test runs in a netns lab with the wire, and says so at the end of the run."""
+    ran_on("netns", "wire")
+
+
+@pytest.fixture(scope="session")
+def standing_lab(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One lab for all tests that leave it as they found it."""
+    folder: Path = tmp_path_factory.mktemp("evidence")
+    with Lab.up(f"tests-{os.getpid()}", evidence=folder, seed=1) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(standing_lab: Lab, ran_on: RanOn) -> Lab:
+    """The standing lab; the test is counted for the runtime and engine that the lab says it has."""
+    status = standing_lab.status()
+    ran_on(status["runtime"], status["engine"])
+    return standing_lab

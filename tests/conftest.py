@@ -1,0 +1,36 @@
+"""Every run ends with what ran where: a suite that left its networks out must not look like one that used them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.capabilities import required
+
+RAN_ON = "ran_on"
+RanOn = Callable[[str, str], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required()
+
+
+@pytest.fixture
+def ran_on(record_property: Callable[[str, object], None]) -> RanOn:
+    """Note the runtime and engine this test really used: `ran_on("netns", "wire")`. JUnit reports carry it too."""
+    return lambda runtime, engine: record_property(RAN_ON, f"{runtime}/{engine}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, ())]
+    table = Counter(place for report in reports if report.when == "call" for place in _places(report))
+    terminalreporter.section("what ran where")
+    for place, count in sorted(table.items()):
+        terminalreporter.write_line(f"{place}: {count} {'test' if count == 1 else 'tests'} ran")
+
+
+def _places(report: pytest.TestReport) -> set[str]:
+    """The runtimes and engines that a test used; one that used none needed no network but loopback."""
+    return {str(value) for name, value in report.user_properties if name == RAN_ON} or {"no lab"}
