@@ -1,6 +1,6 @@
 """Senders and sinks for the benchmarks: small programs that run inside nodes. `python -m bench.traffic ROLE ARGS...`
 
-Each prints one JSON line. Times are CLOCK_MONOTONIC, which all nodes of one host share.
+Each prints one JSON line. Stamps are CLOCK_REALTIME, which all nodes of one host share and the kernel stamps with.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from struct import Struct
 
 STAMP = Struct("<QQ")
+TIMESPEC = Struct("<qq")
+SO_TIMESTAMPNS = 35  # socket(7); Python has no name for it
 LAST = (1 << 64) - 1
 QUIET_SECONDS = 1.5
 SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
@@ -27,31 +29,39 @@ def paced_sender(host: str, port: str, rate: str, seconds: str, protocol: str) -
         while (ahead := due - time.monotonic_ns()) > 0:
             if ahead > 200_000:
                 time.sleep((ahead - 150_000) / 1e9)
-        end.send(STAMP.pack(number, time.monotonic_ns()))
+        end.send(STAMP.pack(number, time.time_ns()))
     end.send(STAMP.pack(LAST, 0))
     return {"sent": count}
 
 
 def delay_sink(port: str, protocol: str) -> dict[str, object]:
-    """One-way delays in ms, for each message that came."""
+    """One-way delays in ms, to the moment the kernel took each message in: when this program runs is not the network's."""
     end = _accept(int(port), protocol)
-    delays, buffer = [], b""
+    end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    delays: list[float] = []
+    buffer = b""
     while True:
-        data = end.recv(65536)
-        now = time.monotonic_ns()
+        data, ancillary, _, _ = end.recvmsg(65536, 64)
         if not data:
             break
         buffer += data
-        last = False
+        arrived = _kernel_time(ancillary)
         while len(buffer) >= STAMP.size:
             number, sent = STAMP.unpack_from(buffer)
             buffer = buffer[STAMP.size :]
-            last = last or number == LAST
-            if number != LAST:
-                delays.append((now - sent) / 1e6)
-        if last:
-            break
+            if number == LAST:
+                return {"delays_ms": delays}
+            if arrived is not None:
+                delays.append((arrived - sent) / 1e6)
     return {"delays_ms": delays}
+
+
+def _kernel_time(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = TIMESPEC.unpack_from(payload)
+            return int(seconds) * 10**9 + int(nanoseconds)
+    return None
 
 
 def blast_sender(host: str, port: str, seconds: str, size: str) -> dict[str, object]:

@@ -183,7 +183,11 @@ def fault_clear(name: str, as_json: bool, path: str | None) -> None:
 
 
 def _asked(shorts: dict[str, str], jitter: str | None) -> list[tuple[str, Any]]:
-    given: list[tuple[str, Any]] = [(kind, value) for kind, value in shorts.items() if value is not None]
+    given: list[tuple[str, Any]] = [
+        (kind.replace("_", "-"), int(value) if value.isdigit() else value)
+        for kind, value in shorts.items()
+        if value is not None
+    ]
     if jitter is None:
         return given
     if shorts.get("latency") is None:
@@ -208,7 +212,9 @@ def _fault(kind: str, value: Any) -> Fault:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"fault {kind}{'.' + where if where else ''}: {first['msg']}") from error
+        raise UsageError(
+            f"fault {kind}{'.' + where if where else ''}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
     except ValueError as error:
         raise UsageError(f"fault {kind}: {error}") from error
 

@@ -50,6 +50,7 @@ class Supervisor:
         self._failure: str | None = None
         self._stopping = False
         self._started_ns = time.monotonic_ns()
+        self._network_ns = 0
         self._lifeline = socket.socket(fileno=plan.lifeline)
         self._control = socket.socket(fileno=plan.control)
         self._selector = selectors.DefaultSelector()
@@ -67,6 +68,7 @@ class Supervisor:
         linux.setns(self._base, linux.CLONE_NEWNET)
         self._engine.connect(tuple(self._spaces.values()), self._plan)
         self._engine.start(self._plan, _Spawner(self))
+        self._network_ns = time.monotonic_ns() - self._started_ns
         for service in self._plan.services:
             self.spawn(service.name, service.argv, (), self._spaces[service.node])
         for via in sorted({one.via for one in self._plan.publications}):
@@ -282,6 +284,7 @@ class Supervisor:
             "runtime": "netns",
             "engine": self._engine.name,
             "seed": plan.seed,
+            "network_seconds": round(self._network_ns / 1e9, 4),
             "up_seconds": round((time.monotonic_ns() - self._started_ns) / 1e9, 3),
             "nodes": {node.name: {"ipv4": node.ipv4, "ipv6": node.ipv6, "mac": node.mac} for node in plan.nodes},
             "services": {one.name: {"node": one.node, "ports": one.ports} for one in plan.services},

@@ -188,11 +188,25 @@ class Fault(BaseModel):
 
     def describe(self) -> str:
         """One short phrase for people: `loss 10%`."""
-        fields = {name: value for name, value in self if name != "match" and value != _default(self, name)}
-        words = [self.kind, *(f"{name}={value}" for name, value in fields.items())]
+        fields = [(name, value) for name, value in self if name != "match" and value != _default(self, name)]
+        words = [self.kind, *(_phrase(name, value, self.short) for name, value in fields)]
         if self.match != Match():
             words.append(f"({self.match.describe()})")
         return " ".join(words)
+
+
+_UNITS = {"_ms": "ms", "_kbit": "kbit", "_bytes": "B", "_percent": "%"}
+
+
+def _phrase(name: str, value: object, short: str | None) -> str:
+    """`jitter 5ms`; the value alone for the field that a bare value sets."""
+    unit = next((unit for suffix, unit in _UNITS.items() if f"_{name}".endswith(suffix)), "")
+    word = next((name.removesuffix(suffix) for suffix in _UNITS if name.endswith(suffix)), name)
+    if isinstance(value, tuple):
+        text = ", ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{text}{unit}" if short in (name, word) else f"{word} {text}{unit}"
 
 
 def _default(fault: Fault, name: str) -> Any:

@@ -16,7 +16,7 @@ Hit = Callable[[Packet], bool]
 
 
 class ChanceFault(Fault):
-    """A fault with exactly one of `percent`, `every`, `nth`; those two count, from 1, what `match` selects of a flow."""
+    """A fault with one of `percent`, `every`, `nth`; the last two count, from 1, what `match` selects of a flow."""
 
     percent: Percent | None = None
     every: Annotated[int, Field(ge=1)] | None = None

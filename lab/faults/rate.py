@@ -16,8 +16,8 @@ class Rate(Fault):
     """Let at most `rate_kbit` through, after bursts of at most `burst_bytes`; what waits is at most the queue's limit.
 
     In any time t no more than burst + rate * t leaves. A frame counts whole, Ethernet header included. What does not
-    fit into the queue (`limit_packets`, or `limit_bytes` where given) is dropped, as a queue drop. All flows of the path
-    share it.
+    fit into the queue (`limit_packets`, or `limit_bytes` where given) is dropped, as a queue drop. All flows
+    of the path share it.
     """
 
     kind: ClassVar[str] = "rate"
