@@ -21,7 +21,7 @@ from services.dns_client import DnsWorkload
 from services.dns_resolver import ResolvConf, read_resolv_conf
 from services.errors import UsageError
 
-from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, read_journal
+from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, read_journal, until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RECORDS = ("--record=tcp-server=10.77.0.2", "--record=tcp-server=fd77::2", "--record=v4-only=10.77.0.3")
@@ -139,7 +139,7 @@ def test_silence_is_unknown(start: Start, tmp_path: Path) -> None:
     assert resolve(service, tmp_path / "j", "tcp-server.lab.", timeout_s=0.1, retries=1) == 1
     why = f"no answer from 127.0.0.1:{service.port()} within 0.1 s"
     assert results(tmp_path / "j") == {"tcp-server.lab.": ("unknown", why)}
-    assert len(service.journal("query", "fail")) == 4
+    until(lambda: len(service.journal("query", "fail")) == 4)
 
 
 def test_a_wrong_id_is_ignored(start: Start, tmp_path: Path) -> None:
@@ -158,9 +158,10 @@ def test_a_delay_delays(start: Start, tmp_path: Path) -> None:
 
 def test_each_attempt_has_its_own_source_port(start: Start, tmp_path: Path) -> None:
     service = serve(start, "drop")
-    base = 23000 + os.getpid() % 4000
+    base = 20000 + os.getpid() * 64 % 12000  # room for the search domains of any host, apart from a parallel run
     names = ("tcp-server.lab.", "v4-only.lab.")
     assert resolve(service, tmp_path / "j", *names, retries=2, timeout_s=0.05, family="4", source_port=base) == 1
+    until(lambda: len(service.journal("query", "invoke")) == 6)
     ports = [int(line["peer"].rpartition(":")[2]) for line in service.journal("query", "invoke")]
     assert ports[:3] == [base, base + 1, base + 2]
     assert len(set(ports)) == 6
