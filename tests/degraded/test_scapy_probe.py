@@ -1,4 +1,4 @@
-"""Packets that no kernel of the lab made reach the real servers, and a broken checksum is nobody's but the receiver's."""
+"""Packets that no kernel of the lab made reach the real servers; one with a broken checksum gets no answer."""
 
 from __future__ import annotations
 
