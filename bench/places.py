@@ -65,7 +65,7 @@ def in_lab(*faults: Fault, record: bool = True) -> Iterator[InLab]:
     with (
         TemporaryDirectory() as folder,
         Lab.up(
-            f"bench-{os.getpid()}", nodes=("a", "b"), publish=False, record=record, evidence=Path(folder), seed=1
+            f"bench-{os.getpid()}", nodes=("a", "b"), publish=(), record=record, evidence=Path(folder), seed=1
         ) as lab,
         lab.fault("a->b", *faults),
     ):

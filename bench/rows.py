@@ -132,7 +132,7 @@ def network_up() -> float:
     """From the supervisor's first namespace until its ten nodes are joined and the wire runs."""
     with TemporaryDirectory() as folder:
         nodes = tuple(f"h{number}" for number in range(HOSTS))
-        with Lab.up(f"bench-{os.getpid()}", nodes=nodes, publish=False, evidence=Path(folder)) as lab:
+        with Lab.up(f"bench-{os.getpid()}", nodes=nodes, publish=(), evidence=Path(folder)) as lab:
             ready = float(lab.status()["network_seconds"])
             last = lab.status()["nodes"][nodes[-1]]["ipv4"]
             refused = f"import socket; raise SystemExit(socket.socket().connect_ex(({last!r}, 9)) != {ECONNREFUSED})"
@@ -156,7 +156,7 @@ IDLE_SECONDS = 10.0
 
 def idle_share() -> float:
     """Percent of one core that a whole idle lab uses, all its processes together (the kernel's Documentation/scheduler/sched-stats.rst)."""
-    with TemporaryDirectory() as folder, Lab.up(f"bench-{os.getpid()}", publish=False, evidence=Path(folder)) as lab:
+    with TemporaryDirectory() as folder, Lab.up(f"bench-{os.getpid()}", publish=(), evidence=Path(folder)) as lab:
         supervisor = int(lab.status()["supervisor_pid"])
         before = _cpu_ns(supervisor)
         time.sleep(IDLE_SECONDS)  # the measurement is of doing nothing for this long

@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from lab import control, stack
-from lab.errors import LabFailure, UsageError
+from lab.engines.toxiproxy import ToxiproxyEngine
+from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
 from lab.runtimes import netns
 from lab.runtimes.base import Plan
@@ -57,7 +58,7 @@ class Lab:
         nodes: Sequence[str] = stack.NODES,
         evidence: FilePath | None = None,
         record: bool = True,
-        publish: bool = True,
+        publish: Sequence[stack.Publish] = stack.PUBLISHED,
         udp_mode: str = "ack",
         forced_drops: FilePath | None = None,
         progress: Callable[[str], None] = quiet,
@@ -70,7 +71,7 @@ class Lab:
             seed: of every random decision; random, and printed in `status()`, where None.
             network: the lab's own address block. evidence: folder for ledger, captures and journals
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
-            publish: relay the servers to the host's 127.0.0.1.
+            publish: which ports to relay on the host's 127.0.0.1.
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
         Raises: UsageError, MissingCapability (with the fix), LabFailure; then nothing of the lab is left.
@@ -89,8 +90,8 @@ class Lab:
         services = stack.services(hosts, folder, seed, udp_mode)
         notes = () if stack.find_toxiproxy() or "toxiproxy" not in nodes else (_NO_TOXIPROXY,)
         running = {service.node for service in services}
-        wishes = [one for one in stack.PUBLISHED if (one[3] if one[3] != "localhost" else one[2]) in running]
-        publications, sockets = netns.publish(wishes if publish else (), hosts)
+        wishes = [one for one in publish if (one[3] if one[3] != "localhost" else one[2]) in running]
+        publications, sockets = netns.publish(wishes, hosts)
         resolver = next((node.ipv4 for node in hosts if node.name == "dns-server"), None)
         plan = Plan(
             name=name,
@@ -182,6 +183,24 @@ class Lab:
             raise
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
+    def toxiproxy(self) -> ToxiproxyEngine:
+        """The lab's toxiproxy, through its relayed API. MissingCapability where this host has no toxiproxy server."""
+        for one in self.status()["published"]:
+            if one["via"] == "toxiproxy":
+                host, _, port = one["address"].rpartition(":")
+                return ToxiproxyEngine(host, int(port))
+        raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
+
+    def await_quiet(self, quiet_ms: float = 30.0, seconds: float = 3.0) -> None:
+        """Until nothing waits on the wire and no packet came for `quiet_ms`, or `seconds` are over."""
+        deadline, since, last = time.monotonic() + seconds, time.monotonic(), None
+        while time.monotonic() < min(deadline, since + quiet_ms / 1e3):
+            shown = control.ask(self.name, {"do": "show"})[0]
+            now = (shown["packets"], shown["waiting"])
+            if now != last or shown["waiting"]:
+                last, since = now, time.monotonic()
+            time.sleep(0.005)
+
     # -- faults --------------------------------------------------------------------------------------------------------
 
     def set_faults(self, path: str, *faults: Fault, for_ms: float | None = None) -> None:
@@ -271,5 +290,5 @@ def _await_end(pid: int, name: str) -> None:
 def _is_zombie(pid: int) -> bool:
     try:
         return FilePath(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True

@@ -17,7 +17,9 @@ TCP_PORTS = {"raw": 8080, "line": 8081, "length2": 8082}
 UDP_PORT = 41234
 DNS_PORT = 53
 TOXIPROXY_API = 8474
-PUBLISHED = (
+Publish = tuple[str, int, str, str, int]
+"""(protocol, wished port on 127.0.0.1, node that relays, node that serves, its port)"""
+PUBLISHED: tuple[Publish, ...] = (
     ("tcp", 8080, "client", "tcp-server", 8080),
     ("tcp", 8081, "client", "tcp-server", 8081),
     ("tcp", 8082, "client", "tcp-server", 8082),
@@ -26,10 +28,8 @@ PUBLISHED = (
     ("tcp", 10053, "client", "dns-server", 53),
     ("tcp", 8474, "toxiproxy", "localhost", TOXIPROXY_API),
 )
-"""(protocol, wished port on 127.0.0.1, node that relays, node that serves, its port)
-
-toxiproxy's API is relayed from inside its own node, so that control never crosses a faulted path.
-"""
+CONTROL = tuple(one for one in PUBLISHED if one[3] == "localhost")
+"""toxiproxy's API is relayed from inside its own node, so that control never crosses a faulted path."""
 
 TOXIPROXY_HINT = "install Go (1.22 or newer) and run `make toxiproxy`, or set LAB_TOXIPROXY to the server's binary"
 

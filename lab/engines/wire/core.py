@@ -187,6 +187,16 @@ class Core:
         return out
 
     @property
+    def packets(self) -> int:
+        """Frames seen so far, forged ones included."""
+        return self._packets
+
+    @property
+    def waiting(self) -> int:
+        """Packets delayed or held now."""
+        return sum(path.waiting for path in self.paths.values())
+
+    @property
     def deadline(self) -> int | None:
         """When `release` has something next; None where nothing waits for a time."""
         return self._heap[0][0] if self._heap else None

@@ -1,0 +1,288 @@
+"""Runs a scenario: the one place where runtimes, engines and checks meet.
+
+A lab of its own for each run; faults on the paths; workloads in the nodes; faults over time; heal; evidence; checks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab import stack
+from lab.checks import CheckResult, Verdict, run_check, worst
+from lab.errors import LabError, UsageError
+from lab.evidence.evidence import Evidence, Workload
+from lab.faults import Fault
+from lab.lab import Lab, new_folder, quiet
+from lab.report.result import RunResult
+from lab.scenario import DnsWorkload, PlacedFault, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
+
+ALWAYS = ("fault_seen", "ledger")
+"""Checks of every run: proof that the faults were there, and that ledger and captures tell the same story."""
+FIRST_SOURCE_PORT = 20_000
+PORTS_PER_WORKLOAD = 500
+KILL_SECONDS = 5.0
+_numbers = itertools.count(1)
+
+
+class Placer(Protocol):
+    """Who carries a scenario's faults to the engines. The seam at which the tests put a deaf one."""
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        """Make these all that is on the path."""
+
+    def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
+        """Returns what the server has of it: with its name, proxy and attributes."""
+
+    def remove_toxic(self, toxic: dict[str, Any]) -> None: ...
+
+
+class LabPlacer:
+    """The real one: the lab's link engine, and its toxiproxy."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        self._lab.set_faults(path, *faults)
+
+    def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
+        return self._lab.toxiproxy().place(placed.port, placed.toxic)
+
+    def remove_toxic(self, toxic: dict[str, Any]) -> None:
+        self._lab.toxiproxy().remove(toxic)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: the same for every scenario of one `lab run`."""
+
+    engine: str = "auto"
+    seed: int | None = None
+    out: Path = Path("runs")
+    placer: Callable[[Lab], Placer] = LabPlacer
+    progress: Callable[[str], None] = quiet
+    forced_drops: Path | None = None
+
+
+def run(scenario: Scenario, options: Options | None = None) -> RunResult:
+    """Run one scenario to its verdict. Never raises for what goes wrong in the run: that is INCONCLUSIVE, with the reason.
+
+    UsageError and MissingCapability, from before anything started, are the caller's to show.
+    """
+    options = options or Options()
+    seed = options.seed if options.seed is not None else scenario.seed
+    seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    started = time.monotonic()
+    folder = new_folder(scenario.name, options.out).resolve()
+    (folder / "run.json").write_text(_run_file(scenario, seed, options))
+    result = RunResult(
+        scenario=scenario.name,
+        about=scenario.about,
+        runtime="netns",
+        engine=options.engine,
+        seed=seed,
+        verdict=Verdict.INCONCLUSIVE,
+        seconds=0.0,
+        checks=(),
+        evidence=str(folder),
+        error=None,
+    )
+    with ExitStack() as cleanup:
+        try:
+            lab = cleanup.enter_context(_lab_for(scenario, seed, folder, options))
+            facts = lab.status()
+            result = replace(result, runtime=facts["runtime"], engine=facts["engine"])
+            story = _Story(scenario, lab, options.placer(lab), folder, options.progress)
+            story.play()
+            lab.await_quiet()
+            lab.down()
+            checks = _judge(scenario, Evidence(folder, story.workloads, tuple(story.toxics)))
+            result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
+        except UsageError:
+            raise
+        except LabError as error:
+            if error.exit_code == 4:
+                raise
+            result = replace(result, error=str(error))
+    return replace(result, seconds=round(time.monotonic() - started, 3))
+
+
+def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:
+    return Lab.up(
+        f"run-{os.getpid()}-{next(_numbers)}",
+        engine=options.engine,
+        seed=seed,
+        nodes=nodes_for(scenario),
+        evidence=folder,
+        publish=stack.CONTROL,
+        udp_mode=next((one.mode for one in scenario.workloads if isinstance(one, UdpWorkload)), "ack"),
+        forced_drops=options.forced_drops,
+        progress=options.progress,
+    )
+
+
+def nodes_for(scenario: Scenario) -> tuple[str, ...]:
+    """Those of the standard nodes that the scenario speaks of, in their usual order."""
+    wanted = {"dns-server"}
+    for workload in scenario.workloads:
+        wanted |= {workload.source, workload.target}
+    for placed in scenario.placed():
+        wanted |= {placed.path.source, placed.path.target}
+    if "toxiproxy" in wanted:
+        wanted.add("tcp-server")
+    return tuple(node for node in stack.NODES if node in wanted)
+
+
+def _judge(scenario: Scenario, evidence: Evidence) -> tuple[CheckResult, ...]:
+    asked = len(scenario.placed())
+    results = [run_check("fault_seen", {"expected": asked, "toxics": len(scenario.toxics())}, evidence)]
+    results += [run_check(name, options, evidence) for name, options in scenario.checks]
+    results.append(run_check("ledger", {}, evidence))
+    return tuple(results)
+
+
+@dataclass(order=True)
+class _Event:
+    """Something to do at a time, in seconds from the start of the workloads."""
+
+    at: float
+    act: Callable[[], None] = field(compare=False)
+
+
+class _Story:
+    """What happens in one run, in its order."""
+
+    def __init__(
+        self, scenario: Scenario, lab: Lab, placer: Placer, folder: Path, progress: Callable[[str], None]
+    ) -> None:
+        self._scenario = scenario
+        self._lab = lab
+        self._placer = placer
+        self._folder = folder
+        self._progress = progress
+        self._nodes: dict[str, dict[str, str]] = lab.status()["nodes"]
+        self._on: dict[str, list[Fault]] = {}
+        self.toxics: list[dict[str, Any]] = []
+        self.workloads: tuple[Workload, ...] = ()
+
+    def play(self) -> None:
+        """Faults of the start, workloads, faults over time, heal. LabFailure where the lab dies meanwhile."""
+        events = sorted(self._events())
+        while events and events[0].at <= 0:
+            events.pop(0).act()
+        commands = [self._command(number, one) for number, one in enumerate(self._scenario.workloads)]
+        self.workloads = tuple(workload for workload, _ in commands)
+        started = time.monotonic()
+        running = []
+        try:
+            for workload, argv in commands:
+                log = (self._folder / "log" / f"{workload.name}.txt").open("wb")
+                with log:
+                    running.append(self._lab.popen(workload.source, argv, stdout=log, stderr=log))
+            self._wait(running, events, started)
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()
+            for process in running:
+                process.wait(KILL_SECONDS)
+        self._heal()
+
+    def _wait(self, running: list[subprocess.Popen[Any]], events: list[_Event], started: float) -> None:
+        """Until every workload ended or the scenario's time is over, doing each event when its time comes."""
+        limit = started + self._scenario.timeout_ms / 1e3
+        while any(process.poll() is None for process in running):
+            now = time.monotonic()
+            if now > limit:
+                self._lab.note("timeout", after_ms=self._scenario.timeout_ms)
+                return
+            while events and started + events[0].at <= now:
+                events.pop(0).act()
+            time.sleep(0.002 if not events else max(0.0, min(0.002, started + events[0].at - time.monotonic())))
+
+    def _heal(self) -> None:
+        for path in [path for path, faults in self._on.items() if faults]:
+            self._placer.set(path, ())
+        for toxic in self.toxics:
+            if toxic["cleared_t"] is None:
+                self._clear_toxic(toxic)
+
+    # -- faults --------------------------------------------------------------------------------------------------------
+
+    def _events(self) -> list[_Event]:
+        events = []
+        for placed in self._scenario.placed():
+            events.append(_Event(placed.at_ms / 1e3, lambda placed=placed: self._set(placed)))  # type: ignore[misc]
+            if placed.for_ms is not None:
+                end = (placed.at_ms + placed.for_ms) / 1e3
+                events.append(_Event(end, lambda placed=placed: self._clear(placed)))  # type: ignore[misc]
+        for toxic in self._scenario.toxics():
+            events.append(_Event(toxic.at_ms / 1e3, lambda toxic=toxic: self._set_toxic(toxic)))  # type: ignore[misc]
+        return events
+
+    def _set(self, placed: PlacedFault) -> None:
+        path = str(placed.path)
+        self._on[path] = [*self._on.get(path, []), placed.fault]
+        self._placer.set(path, self._on[path])
+
+    def _clear(self, placed: PlacedFault) -> None:
+        path = str(placed.path)
+        self._on[path].remove(placed.fault)
+        self._placer.set(path, self._on[path])
+
+    def _set_toxic(self, placed: PlacedToxic) -> None:
+        toxic = self._placer.add_toxic(placed)
+        toxic.update(set_t=time.monotonic_ns(), cleared_t=None)
+        self.toxics.append(toxic)
+        self._lab.note("toxic-set", **{name: value for name, value in toxic.items() if name != "note"})
+        if toxic.get("note"):
+            self._lab.note("warning", text=toxic["note"])
+
+    def _clear_toxic(self, toxic: dict[str, Any]) -> None:
+        self._placer.remove_toxic(toxic)
+        toxic["cleared_t"] = time.monotonic_ns()
+        self._lab.note("toxic-cleared", name=toxic["name"], proxy=toxic["proxy"])
+
+    # -- workloads -----------------------------------------------------------------------------------------------------
+
+    def _command(
+        self, number: int, one: TcpWorkload | UdpWorkload | DnsWorkload
+    ) -> tuple[Workload, list[str]]:
+        """What the checks need to know of a workload, and the client's command line."""
+        source_port = FIRST_SOURCE_PORT + PORTS_PER_WORKLOAD * number
+        name = f"{one.kind}-client-{number + 1}"
+        journal = f"journal-{name}.jsonl"
+        workload = Workload(
+            name=name,
+            kind=one.kind,
+            client_journal=journal,
+            server_journal=f"journal-{'tcp-server' if one.target == 'toxiproxy' else one.target}.jsonl",
+            source=one.source,
+            target=one.target,
+            port=one.port,
+            protocol="tcp" if one.kind == "tcp" else "udp",
+            framing=one.framing if isinstance(one, TcpWorkload) else None,
+            messages=one.messages,
+            connections=one.connections if isinstance(one, TcpWorkload) else 1,
+            source_port=source_port,
+        )
+        address = self._nodes[one.target]["ipv6" if one.family == 6 else "ipv4"]
+        to = f"[{address}]:{one.port}" if ":" in address else f"{address}:{one.port}"
+        argv = ["python", "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
+        return workload, [*argv, "--journal", str(self._folder / journal)]
+
+
+def _run_file(scenario: Scenario, seed: int, options: Options) -> str:
+    """What `lab replay` needs."""
+    facts = {"format": 1, "scenario": scenario.source, "name": scenario.name, "seed": seed, "engine": options.engine}
+    return json.dumps(facts, indent=2) + "\n"
