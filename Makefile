@@ -9,7 +9,7 @@ TOXIPROXY := .build/bin/toxiproxy-server
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test lint bench clean toxiproxy
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -30,6 +30,11 @@ scenarios: $(RUN)
 test: $(DEV)
 	@$(MAKE) --no-print-directory toxiproxy || echo "leaving out the tests that need toxiproxy" >&2
 	@$(BIN)/pytest
+
+# Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has.
+test-netem: $(DEV)
+	@here=; $(BIN)/python -c 'import sys; from lab.engines.netem.support import supported; sys.exit(bool(supported()))' || here=tools/uml/run; \
+	$$here env LAB_REQUIRE=netem $(BIN)/pytest tests/netem
 
 lint: $(DEV)
 	@$(BIN)/ruff check

@@ -35,6 +35,8 @@ class Live:
         self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
         self._ledger = Appender(folder / "ledger.bin")
         self._ledger.parts.append(ledger.MAGIC)
+        self.sent = 0
+        """Frames that nodes sent."""
         self._pending = 0
         self._cut_short = 0
         self._write_note("run", {"epoch_offset": self.epoch, "nodes": [vars(node) for node in nodes], **header})
@@ -47,6 +49,7 @@ class Live:
             return
         file = self._delivered if sighting.outgoing else self._sent
         file.packet(node, sighting.frame, 0, b"", sighting.wall)
+        self.sent += not sighting.outgoing
         if len(sighting.frame) < sighting.size:
             self._cut_short += 1
         self._pending += len(sighting.frame)

@@ -83,6 +83,10 @@ class Process:
             count += 1
         return count
 
+    def _drain(self) -> None:
+        while self._look():
+            pass
+
     def _flush(self) -> None:
         if self._live is not None:
             self._live.flush()
@@ -118,7 +122,7 @@ class Process:
                 self._set(order["path"], [fault_from_json(one) for one in order["faults"]], order.get("for_ms"))
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
-                return {"faults": self._shown()}
+                return {"faults": self._shown(), **self._traffic()}
             case "note":
                 self._note(order["note"], _clock(), **order["fields"])
                 return {"t": _clock()}
@@ -133,6 +137,12 @@ class Process:
             for path, faults in self._active.items()
             if faults
         }
+
+    def _traffic(self) -> dict[str, int]:
+        """Frames seen from their senders so far (0 where nothing is recorded), and packets in the qdiscs now."""
+        self._drain()
+        waiting = sum(counted.waiting for counted in self._qdiscs.counters().values())
+        return {"packets": self._live.sent if self._live is not None else 0, "waiting": waiting}
 
     def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
         """Make `faults` all that is on the path. UsageError where netem can't; then nothing changes."""
@@ -205,8 +215,7 @@ class Process:
             return 0
         counters = self._qdiscs.counters()
         for _ in range(QUIET_TRIES):
-            while self._look():
-                pass
+            self._drain()
             before, counters = counters, self._qdiscs.counters()
             if before == counters:
                 break
