@@ -8,6 +8,8 @@ TOXIPROXY := .build/bin/toxiproxy-server
 # The stamps stand inside the environment: whoever removes it removes them too.
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
+# Go's own installer puts it there, and sudo's PATH leaves it out.
+export PATH := $(PATH):/usr/local/go/bin
 
 .PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy
 
@@ -53,7 +55,7 @@ toxiproxy: $(TOXIPROXY)
 
 # The module calls its program `server`; it is moved in whole, so that a build that broke off leaves nothing behind.
 $(TOXIPROXY):
-	@command -v go >/dev/null || { echo "toxiproxy: no go found; install Go 1.22 or newer (apt-get install golang-go, or https://go.dev/dl)" >&2; exit 4; }
+	@command -v go >/dev/null || { echo "toxiproxy: no go found; install Go 1.23 or newer (Debian 13: apt-get install golang-go; else from the Go project)" >&2; exit 4; }
 	@echo "building toxiproxy $(TOXIPROXY_VERSION)" >&2
 	@mkdir -p .build/bin .build/go
 	@GOBIN=$(CURDIR)/.build/go go install -ldflags "-X github.com/Shopify/toxiproxy/v2.Version=$(TOXIPROXY_VERSION)" \
