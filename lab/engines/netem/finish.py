@@ -116,6 +116,7 @@ class _Writer:
         self._names = FlowNames(live.nodes)
         self._paths: dict[Ends, PathState] = {}
         self._flows: dict[tuple[Ends, bytes], Flow] = {}
+        self._flow_of: list[Flow] = []
         self._left = {
             departure.arrival: (number, copy)
             for number, fate in enumerate(fates)
@@ -151,6 +152,7 @@ class _Writer:
         flow, packet = self._flow(one.ends, frame), Packet.parse(frame)
         flow.ordinal += 1
         packet.ordinal = flow.ordinal
+        self._flow_of.append(flow)
         first = fate.departures[0] if fate.departures else None
         transit = Transit(
             packet, packet, number + 1, flow, frame, one.time, 0, first.asked_delay if first else 0, fate.acts,
@@ -167,8 +169,7 @@ class _Writer:
         packet = Packet.parse(frame)
         packet.copy = copy
         acts = self._fates[number].departures[copy].acts
-        flow = self._flow(one.ends, bytes(one.frame))
-        transit = Transit(packet, packet, number + 1, flow, frame, one.time, arrival.time, acts=acts)
+        transit = Transit(packet, packet, number + 1, self._flow_of[number], frame, one.time, arrival.time, acts=acts)
         self._recorder.delivered(self._path(one.ends), transit, arrival.time)
 
     def _unexplained(self, arrival_number: int) -> None:

@@ -149,3 +149,8 @@ def test_identical_packets_with_copies_and_losses_go_by_time_alone() -> None:
 def test_while_a_path_is_changed_the_setting_that_explains_counts() -> None:
     fates, _ = infer([sent(1, b"one", NOTHING, LOSS), sent(2, b"two", NOTHING, LOSS)], [arrived(2.1, b"two")], {})
     assert effects(fates[0].acts) == [("f1", Effect.DROPPED)]
+
+
+def test_a_delay_while_the_latency_is_being_cleared_is_still_its() -> None:
+    fates, _ = infer([sent(1, b"one", NOTHING, DELAY)], [arrived(21.1, b"one")], {})
+    assert effects(fates[0].acts) == [("f1", Effect.DELAYED)]

@@ -1,0 +1,58 @@
+"""The supervisor's side of an engine's process: answers, refusals, and a process that is gone."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lab.engines.worker import Worker
+from lab.errors import LabFailure, UsageError
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(b'{"ready": true}')
+        yield ours, theirs
+
+
+def test_an_order_gets_its_answer(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    worker = Worker("wire", ours)
+    theirs.send(b'{"t": 5}')
+    assert worker.ask({"do": "show"}) == {"t": 5}
+    assert json.loads(theirs.recv(100)) == {"do": "show"}
+
+
+def test_a_refusal_is_the_user_s_mistake(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    worker = Worker("wire", ours)
+    theirs.send(b'{"error": "faults clash"}')
+    with pytest.raises(UsageError, match="faults clash"):
+        worker.ask({"do": "set"})
+
+
+def test_a_process_that_is_gone_is_the_lab_s_failure(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    worker = Worker("wire", ours)
+    theirs.close()
+    with pytest.raises(LabFailure, match="the wire is gone"):
+        worker.ask({"do": "show"})
+
+
+def test_a_process_that_ends_before_it_is_ready_is_the_lab_s_failure() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        theirs.close()
+        with pytest.raises(LabFailure, match="the wire ended"):
+            Worker("wire", ours)
+
+
+def test_silence_has_a_limit(ends: tuple[socket.socket, socket.socket]) -> None:
+    worker = Worker("wire", ends[0])
+    with pytest.raises(LabFailure, match=r"no answer within 0\.01 s"):
+        worker.ask({"do": "show"}, seconds=0.01)
