@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +11,11 @@ from lab.errors import MissingCapability
 
 
 def test_the_attempt_gives_one_line_or_nothing_and_leaves_this_process_where_it_was() -> None:
-    before = os.readlink("/proc/self/ns/net")
+    before = Path("/proc/self/ns/net").readlink()
     reason = support.supported()
     assert "\n" not in reason
     assert reason == "" or reason.startswith(("this kernel ", "the kernel "))
-    assert os.readlink("/proc/self/ns/net") == before
+    assert Path("/proc/self/ns/net").readlink() == before
 
 
 def test_what_is_missing_comes_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
