@@ -158,21 +158,40 @@ def with_checksums(frame: bytes) -> bytes:
     if packet.version == 4:
         out[24:26] = b"\0\0"
         out[24:26] = _U16.pack(internet_checksum(bytes(out[ETHERNET_HEADER : packet.l4_at])))
-    field = {TCP: 16, UDP: 6, ICMPV6: 2}.get(packet.protocol)
-    if field is None or packet.fragment or packet.payload_end < packet.l4_at + field + 2:
+    at = _checksum_at(packet)
+    if at is None:
         return bytes(out)
-    at = packet.l4_at + field
     out[at : at + 2] = b"\0\0"
-    segment = bytes(out[packet.l4_at : packet.payload_end])
-    if packet.version == 4:
-        pseudo = packet.source + packet.target + bytes((0, packet.protocol)) + _U16.pack(len(segment))
-    else:
-        pseudo = packet.source + packet.target + _U32.pack(len(segment)) + bytes((0, 0, 0, packet.protocol))
-    value = internet_checksum(pseudo + segment)
+    value = internet_checksum(_pseudo_header(packet) + bytes(out[packet.l4_at : packet.payload_end]))
     if packet.protocol == UDP and value == 0:
         value = 0xFFFF  # RFC 768: a computed zero is sent as all ones
     out[at : at + 2] = _U16.pack(value)
     return bytes(out)
+
+
+def checksum_right(packet: Packet) -> bool:
+    """Whether a receiving stack takes the packet: its transport's checksum is right, or it has none to check."""
+    at = _checksum_at(packet)
+    if at is None or (packet.protocol == UDP and packet.frame[at : at + 2] == b"\0\0" and packet.version == 4):
+        return True
+    segment = packet.frame[packet.l4_at : packet.payload_end]
+    return internet_checksum(_pseudo_header(packet) + segment) in (0, 0xFFFF)
+
+
+def _checksum_at(packet: Packet) -> int | None:
+    """Where the transport's checksum stands; None for a fragment, or a protocol without one that we know."""
+    field = {TCP: 16, UDP: 6, ICMPV6: 2}.get(packet.protocol)
+    if field is None or packet.fragment or packet.payload_end < packet.l4_at + field + 2:
+        return None
+    return packet.l4_at + field
+
+
+def _pseudo_header(packet: Packet) -> bytes:
+    """RFC 9293, 3.1 and RFC 8200, 8.1."""
+    size = packet.payload_end - packet.l4_at
+    if packet.version == 4:
+        return packet.source + packet.target + bytes((0, packet.protocol)) + _U16.pack(size)
+    return packet.source + packet.target + _U32.pack(size) + bytes((0, 0, 0, packet.protocol))
 
 
 def with_source_port(packet: Packet, port: int) -> bytes:

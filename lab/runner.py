@@ -75,11 +75,11 @@ class Options:
 
 
 def run(scenario: Scenario, options: Options | None = None) -> RunResult:
-    """Run one scenario to its verdict. Never raises for what goes wrong in the run: that is INCONCLUSIVE, with the reason.
+    """Run one scenario to its verdict. What goes wrong in the run is INCONCLUSIVE, with the reason; it never raises.
 
     UsageError and MissingCapability, from before anything started, are the caller's to show.
     """
-    options = options or Options()
+    options = _for_scenario(options or Options(), scenario)
     seed = options.seed if options.seed is not None else scenario.seed
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     started = time.monotonic()
@@ -117,6 +117,18 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
     return replace(result, seconds=round(time.monotonic() - started, 3))
 
 
+def _for_scenario(options: Options, scenario: Scenario) -> Options:
+    """The scenario's own engine where it names one. UsageError where the command line asks for another."""
+    if scenario.engine == "any":
+        return options
+    if options.engine not in ("auto", scenario.engine):
+        raise UsageError(
+            f"scenario {scenario.name!r} needs engine {scenario.engine}, asked for {options.engine}; "
+            f"expected --engine auto or {scenario.engine}"
+        )
+    return replace(options, engine=scenario.engine)
+
+
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:
     return Lab.up(
         f"run-{os.getpid()}-{next(_numbers)}",
@@ -135,7 +147,8 @@ def nodes_for(scenario: Scenario) -> tuple[str, ...]:
     """Those of the standard nodes that the scenario speaks of, in their usual order."""
     wanted = {"dns-server"}
     for workload in scenario.workloads:
-        wanted |= {workload.source, workload.target}
+        # The names asked of DNS are the nodes' own, so they all have to be there.
+        wanted |= set(stack.NODES) if isinstance(workload, DnsWorkload) else {workload.source, workload.target}
     for placed in scenario.placed():
         wanted |= {placed.path.source, placed.path.target}
     if "toxiproxy" in wanted:

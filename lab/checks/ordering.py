@@ -1,0 +1,41 @@
+"""Ordering: the messages of one connection arrive, and are answered, in the order in which they were sent."""
+
+from __future__ import annotations
+
+from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
+from lab.checks.messages import Connection, Line, connections
+from lab.evidence.evidence import Evidence
+
+
+def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
+    """Looks at order alone: what is lost or doubled is for reliability to say."""
+    wrong: list[Finding] = []
+    count = 0
+    for workload in evidence.of_kind("tcp"):
+        for one in connections(evidence, workload):
+            if workload.framing != "raw":
+                wrong += _out_of_order(one, one.received, workload.server_journal)
+                count += len(one.received)
+            answers = sorted(
+                (line for line in one.replies if line["phase"] in ("ok", "fail")), key=lambda line: line["t"]
+            )
+            wrong += _out_of_order(one, answers, workload.client_journal)
+            count += len(answers)
+    unclear = [] if count else [Finding("no message arrived")]
+    return conclude("ordering", f"{count} arrivals in order", wrong, unclear)
+
+
+def _out_of_order(one: Connection, lines: list[Line], journal: str) -> list[Finding]:
+    numbers = {line["digest"]: line["n"] for line in one.sent}
+    last, found = -1, []
+    for line in lines:
+        number = numbers.get(line["digest"])
+        if number is None:
+            continue
+        if number < last:
+            found.append(Finding(f"message {number} came after message {last}", f"{journal}: connection {one.conn}"))
+        last = max(last, number)
+    return found
+
+
+CHECK = Check("ordering", NoOptions, judge)
