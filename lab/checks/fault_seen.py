@@ -1,0 +1,134 @@
+"""Fault seen: each fault that was asked for left its mark on packets, in the captures and not only by the ledger's word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field
+
+from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.toxic_seen import toxic_findings
+from lab.evidence.evidence import Evidence
+from lab.evidence.reader import Entry, FaultNote
+from lab.faults.base import Effect
+
+
+class FaultsAsked(Options):
+    """How many faults (on directed paths) and toxics the scenario asked for; the runner counts them."""
+
+    expected: Annotated[int, Field(ge=0)] = 0
+    toxics: Annotated[int, Field(ge=0)] = 0
+
+
+def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
+    """A fault without a trace makes the whole run INCONCLUSIVE: it proves nothing about the fault."""
+    unclear: list[Finding] = []
+    notes: list[Finding] = []
+    faults = evidence.ledger.faults
+    if len(faults) < options.expected:
+        unclear.append(Finding(f"{options.expected} faults were asked for, {len(faults)} were set", "ledger.bin"))
+    traces = _Traces(evidence)
+    for fault in faults:
+        seen = traces.of(fault)
+        if seen is None:
+            unclear.append(Finding(f"{fault.describe} on {fault.path} left no trace ({fault.id})", "ledger.bin"))
+        else:
+            notes.append(seen)
+    if len(evidence.toxics) < options.toxics:
+        unclear.append(Finding(f"{options.toxics} toxics were asked for, {len(evidence.toxics)} were set"))
+    for toxic in evidence.toxics:
+        unseen, finding = toxic_findings(evidence, toxic)
+        (unclear if unseen else notes).append(finding)
+    summary = "; ".join(note.text for note in notes[:3]) or "no fault asked"
+    return conclude("fault_seen", summary, unclear=unclear, notes=notes)
+
+
+class _Traces:
+    """What the captures show of each packet that a fault claims to have touched."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._sent = {packet: index for index, packet in enumerate(evidence.sent.packets)}
+        self._delivered: dict[int, list[int]] = {}
+        for index, packet in enumerate(evidence.delivered.packets):
+            self._delivered.setdefault(packet, []).append(index)
+        self._evidence = evidence
+        self._by_fault: dict[str, list[tuple[Entry, Effect]]] = {}
+        for entry in evidence.ledger.entries:
+            for fault, effect, _ in entry.acts:
+                self._by_fault.setdefault(fault, []).append((entry, effect))
+
+    def of(self, fault: FaultNote) -> Finding | None:
+        """What was seen of this fault, and its first packet; None where no capture shows any of it."""
+        count: Counter[Effect] = Counter()
+        first: Entry | None = None
+        shown: dict[Effect, Callable[[Entry], bool]] = {
+            Effect.DROPPED: self._dropped,
+            Effect.DELAYED: self._delayed,
+            Effect.DUPLICATED: self._duplicated,
+            Effect.CHANGED: self._changed,
+            Effect.HELD: self._passed_by_later,
+            Effect.OVERTOOK: self._passed_earlier,
+            Effect.INJECTED: self._injected,
+        }
+        for entry, effect in self._by_fault.get(fault.id, []):
+            if effect in fault.leaves and shown[effect](entry):
+                count[effect] += 1
+                first = first or entry
+        if first is None:
+            return None
+        effects = ", ".join(f"{effect} {number}" for effect, number in count.items())
+        on_path = sum(entry.path == fault.path and not entry.copy for entry in self._evidence.ledger.entries)
+        where = f"first: sent.pcapng frame {self._sent.get(first.packet, -1) + 1} (ledger {first.packet})"
+        return Finding(f"{effects} of {on_path}: {fault.describe} on {fault.path}", where)
+
+    def _times(self, entry: Entry) -> list[int]:
+        return [self._evidence.delivered.times[index] for index in self._delivered.get(entry.packet, [])]
+
+    def _dropped(self, entry: Entry) -> bool:
+        """It was sent, and fewer copies arrived than would have without the fault."""
+        copies = entry.copies if entry.did(Effect.DUPLICATED) else 0
+        return entry.packet in self._sent and len(self._times(entry)) <= copies
+
+    def _delayed(self, entry: Entry) -> bool:
+        times = self._times(entry)
+        sent = self._evidence.sent.times[self._sent[entry.packet]] if entry.packet in self._sent else None
+        return sent is not None and bool(times) and entry.delay > 0 and times[-1] - sent >= entry.delay
+
+    def _duplicated(self, entry: Entry) -> bool:
+        return len(self._times(entry)) > 1
+
+    def _changed(self, entry: Entry) -> bool:
+        if entry.packet not in self._sent:
+            return False
+        before = self._evidence.sent.frame(self._sent[entry.packet])
+        return any(self._evidence.delivered.frame(index) != before for index in self._delivered.get(entry.packet, []))
+
+    def _passed_by_later(self, entry: Entry) -> bool:
+        """A later packet of its flow arrived before it did."""
+        times = self._times(entry)
+        return bool(times) and any(
+            other.packet > entry.packet and other.path == entry.path and any(t < times[0] for t in self._times(other))
+            for other in self._near(entry)
+        )
+
+    def _passed_earlier(self, entry: Entry) -> bool:
+        """It arrived before an earlier packet of its path did."""
+        times = self._times(entry)
+        return bool(times) and any(
+            other.packet < entry.packet and other.path == entry.path and any(t > times[0] for t in self._times(other))
+            for other in self._near(entry)
+        )
+
+    def _near(self, entry: Entry) -> list[Entry]:
+        """Packets around this one: as many as could have been passed."""
+        by_packet = self._evidence.ledger.by_packet
+        span = range(max(1, entry.packet - 3000), entry.packet + 3000)
+        return [by_packet[number] for number in span if number in by_packet]
+
+    def _injected(self, entry: Entry) -> bool:
+        return entry.packet not in self._sent and bool(self._times(entry))
+
+
+CHECK = Check("fault_seen", FaultsAsked, judge)

@@ -1,0 +1,152 @@
+"""Proof of a toxic: what went into the toxiproxy node against what came out, in the captures, while it was set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from lab.checks.base import Finding
+from lab.evidence.evidence import Evidence
+from lab.packets import FIN, RST, TCP, Packet
+
+PROXY = "toxiproxy"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A TCP segment at the proxy: wall time in ns, payload bytes, flags."""
+
+    time: int
+    size: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One stream's segments at the proxy: `came` from the end that speaks, `left` to the other."""
+
+    came: list[Segment]
+    left: list[Segment]
+
+    @property
+    def data_came(self) -> list[Segment]:
+        return [one for one in self.came if one.size]
+
+    @property
+    def data_left(self) -> list[Segment]:
+        return [one for one in self.left if one.size]
+
+
+def toxic_findings(evidence: Evidence, toxic: dict[str, Any]) -> tuple[bool, Finding]:
+    """(not seen, what was seen or missed)"""
+    name = f"{toxic['type']} {toxic['stream']} on {toxic['proxy']}"
+    seen = _SEEN[toxic["type"]](_passage(evidence, toxic), toxic["attributes"])
+    if seen is None:
+        return True, Finding(f"toxic {name} left no trace", "sent.pcapng, delivered.pcapng")
+    return False, Finding(f"{seen}: {name}", "sent.pcapng, delivered.pcapng: interface toxiproxy")
+
+
+def _passage(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
+    """Upstream: from clients to the proxy's port, and on to the server's same port. Downstream: the way back."""
+    offset = int(evidence.ledger.run["epoch_offset"])
+    start = toxic["set_t"] + offset
+    end = toxic["cleared_t"] + offset if toxic["cleared_t"] is not None else 1 << 63
+    port, upstream = toxic["port"], toxic["stream"] == "upstream"
+    to_proxy: list[Segment] = []
+    from_proxy: list[Segment] = []
+    for capture, onto in ((evidence.delivered, to_proxy), (evidence.sent, from_proxy)):
+        for index in range(len(capture)):
+            if capture.node(index) == PROXY and start <= capture.times[index] <= end:
+                packet = Packet.parse(capture.frame(index))
+                # Towards the service both sides of the proxy carry its port as the target; on the way back as the source.
+                theirs = packet.target_port if upstream else packet.source_port
+                if packet.protocol == TCP and theirs == port:
+                    onto.append(Segment(capture.times[index], packet.payload_end - packet.payload_at, packet.flags))
+    return Passage(to_proxy, from_proxy)
+
+
+def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """Each byte leaves no sooner than it came, plus the latency less its jitter."""
+    least = (attributes["latency"] - attributes.get("jitter", 0)) * 1e6
+    delays = _byte_delays(passage)
+    if not delays or least <= 0 or min(delays) < least:
+        return None
+    return f"delayed {len(delays)} segments by {median(delays) / 1e6:.1f} ms"
+
+
+def _byte_delays(passage: Passage) -> list[int]:
+    """For each segment that left: how long after the arrival of its last byte. For one connection's stream."""
+    arrivals: list[tuple[int, int]] = []
+    total = 0
+    for one in passage.data_came:
+        total += one.size
+        arrivals.append((total, one.time))
+    delays, sent, at = [], 0, 0
+    for one in passage.data_left:
+        sent += one.size
+        while at < len(arrivals) and arrivals[at][0] < sent:
+            at += 1
+        if at == len(arrivals):
+            return delays
+        delays.append(one.time - arrivals[at][1])
+    return delays
+
+
+def _slicer(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """More and smaller segments leave than came, none larger than a slice may be."""
+    came, left = passage.data_came, passage.data_left
+    if not came or len(left) < 2 * len(came):
+        return None
+    return f"sliced {len(came)} segments into {len(left)}"
+
+
+def _bandwidth(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """No more leaves than the rate allows, and it takes longer than it took to come."""
+    left = passage.data_left
+    if len(left) < 2:
+        return None
+    seconds = (left[-1].time - left[0].time) / 1e9
+    size = sum(one.size for one in left[1:])
+    came = passage.data_came
+    slower = seconds > (came[-1].time - came[0].time) / 1e9
+    return f"{size / 1000 / seconds:.1f} kB/s" if slower and size / 1000 / seconds <= attributes["rate"] * 1.1 else None
+
+
+def _timeout(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """Data came, and none left."""
+    return "swallowed the data" if passage.data_came and not passage.data_left else None
+
+
+def _reset_peer(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    resets = [one for one in (*passage.left, *passage.came) if one.flags & RST]
+    return f"{len(resets)} RST" if resets else None
+
+
+def _limit_data(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """Exactly the limit left, though more came, and the stream ended."""
+    left = sum(one.size for one in passage.data_left)
+    came = sum(one.size for one in passage.data_came)
+    ended = any(one.flags & (FIN | RST) for one in passage.left)
+    return f"{left} of {came} bytes passed" if came > left == attributes["bytes"] and ended else None
+
+
+def _slow_close(passage: Passage, attributes: dict[str, Any]) -> str | None:
+    """The end of the stream leaves later than it came, by the delay."""
+    came = [one.time for one in passage.came if one.flags & FIN]
+    left = [one.time for one in passage.left if one.flags & FIN]
+    if not came or not left or left[0] - came[0] < attributes["delay"] * 1e6:
+        return None
+    return f"closed {(left[0] - came[0]) / 1e6:.0f} ms late"
+
+
+_SEEN: dict[str, Callable[[Passage, dict[str, Any]], str | None]] = {
+    "latency": _latency,
+    "slicer": _slicer,
+    "bandwidth": _bandwidth,
+    "timeout": _timeout,
+    "reset_peer": _reset_peer,
+    "limit_data": _limit_data,
+    "slow_close": _slow_close,
+}
