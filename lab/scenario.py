@@ -1,0 +1,323 @@
+"""Scenario files: a workload, faults over time, checks. Data and validation; nothing is started here.
+
+A scenario that can't be meant is a UsageError of one line: `FILE:LINE: field: what was found; what was expected`.
+docs/scenarios.md tells the format, docs/scenario.schema.json helps editors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from itertools import chain
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, SerializeAsAny, Tag, ValidationError, model_validator
+
+from lab.checks import CHECKS
+from lab.errors import UsageError
+from lab.faults import KINDS, Fault, Match, check_composition, fault_from_yaml
+from lab.faults.toxics import AnyToxic
+from lab.problems import Entry, Misplaced, Where, hint, problems, refuse_unknown, shown
+from lab.stack import NODES, TCP_PORTS
+from lab.topology import Path, parse_paths
+from lab.units import Milliseconds
+from lab.workload import DnsWorkload, TcpWorkload, UdpWorkload, Workload
+from lab.yaml_file import YamlFile, dotted, parse_yaml, read_yaml
+
+__all__ = [
+    "DnsWorkload",
+    "FaultEntry",
+    "PlacedFault",
+    "PlacedToxic",
+    "Scenario",
+    "TcpWorkload",
+    "ToxicEntry",
+    "UdpWorkload",
+    "Workload",
+    "find_scenario",
+    "load_scenario",
+    "parse_scenario",
+    "shipped",
+]
+
+FOREVER = float("inf")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+@dataclass(frozen=True)
+class PlacedFault:
+    """One fault on one directed path, in ms from the start of the workloads; `for_ms` None is until the end."""
+
+    path: Path
+    fault: Fault
+    at_ms: float
+    for_ms: float | None
+
+    @property
+    def until_ms(self) -> float:
+        return FOREVER if self.for_ms is None else self.at_ms + self.for_ms
+
+
+@dataclass(frozen=True)
+class PlacedToxic:
+    """One toxic on the proxy that listens on `port`; times as those of a fault."""
+
+    port: int
+    toxic: AnyToxic
+    at_ms: float
+    for_ms: float | None
+
+
+class _Timed(Entry):
+    at_ms: Milliseconds = 0.0
+    for_ms: Annotated[Milliseconds, Field(gt=0)] | None = None
+
+
+class FaultEntry(_Timed):
+    """Faults on a path: `{on: client->tcp-server, loss: 10%}`. In a file each kind of fault is a field."""
+
+    on: str
+    faults: Annotated[tuple[SerializeAsAny[Fault], ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_kinds(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "faults" in value:
+            return value
+        kinds = [name for name in value if name in KINDS]
+        rest = {name: one for name, one in value.items() if name not in KINDS}
+        for name in rest:
+            if name not in ("on", "at", "for"):
+                known = (*KINDS, "toxic", "on", "at", "for")
+                raise Misplaced((name,), f"no such fault or field; expected {', '.join(known)}{hint(name, known)}")
+        if not kinds:
+            raise ValueError(f"names no fault; expected one of {', '.join(KINDS)}, such as loss: 5%")
+        return rest | {"faults": tuple(_fault(kind, value[kind]) for kind in kinds)}
+
+    @model_validator(mode="after")
+    def _has_paths(self) -> FaultEntry:
+        try:
+            parse_paths(self.on, NODES)
+        except UsageError as error:
+            raise Misplaced(("on",), str(error)) from error
+        return self
+
+    def placed(self) -> Iterator[PlacedFault]:
+        """One for each directed path and fault."""
+        for path in parse_paths(self.on, NODES):
+            for fault in self.faults:
+                yield PlacedFault(path, fault, self.at_ms, self.for_ms)
+
+
+def _fault(kind: str, value: Any) -> Fault:
+    fault = KINDS[kind]
+    if isinstance(value, Mapping):
+        selectors = value if fault.short == "match" else value.get("match")
+        if fault.short != "match":
+            refuse_unknown(value, fault, (kind,))
+        if isinstance(selectors, Mapping):
+            refuse_unknown(selectors, Match, (kind,) if selectors is value else (kind, "match"))
+    try:
+        return fault_from_yaml(kind, value)
+    except ValidationError as error:
+        raise Misplaced((kind,), inner=error) from error
+    except ValueError as error:
+        raise Misplaced((kind,), str(error)) from error
+
+
+class ToxicEntry(_Timed):
+    """A toxic on a proxy: `{on: "toxiproxy:8082", toxic: {type: slicer, average_size: 3B}}`."""
+
+    on: str
+    toxic: AnyToxic
+
+    @model_validator(mode="after")
+    def _is_a_proxy(self) -> ToxicEntry:
+        proxies = [f"toxiproxy:{port}" for port in TCP_PORTS.values()]
+        if self.on not in proxies:
+            raise Misplaced(("on",), f"found {self.on!r}, which is no proxy; expected one of {', '.join(proxies)}")
+        return self
+
+    def placed(self) -> PlacedToxic:
+        return PlacedToxic(int(self.on.rpartition(":")[2]), self.toxic, self.at_ms, self.for_ms)
+
+
+def _kind_of_entry(value: Any) -> str:
+    toxic = "toxic" in value if isinstance(value, Mapping) else isinstance(value, ToxicEntry)
+    return "(toxic)" if toxic else "(fault)"
+
+
+AnyEntry = Annotated[
+    Annotated[FaultEntry, Tag("(fault)")] | Annotated[ToxicEntry, Tag("(toxic)")], Discriminator(_kind_of_entry)
+]
+
+WORKLOADS: dict[str, type[Workload]] = {one.kind: one for one in (TcpWorkload, UdpWorkload, DnsWorkload)}
+
+
+def _kind_of_workload(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return next(iter(value)) if len(value) == 1 else None
+    return getattr(value, "kind", None)
+
+
+def _fields_of(value: Any) -> Any:
+    """`{tcp: {...}}` -> `{...}`"""
+    return next(iter(value.values())) if isinstance(value, Mapping) else value
+
+
+AnyWorkload = Annotated[
+    Annotated[TcpWorkload, BeforeValidator(_fields_of), Tag("tcp")]
+    | Annotated[UdpWorkload, BeforeValidator(_fields_of), Tag("udp")]
+    | Annotated[DnsWorkload, BeforeValidator(_fields_of), Tag("dns")],
+    Discriminator(
+        _kind_of_workload,
+        custom_error_type="workload",
+        custom_error_message="expected one of tcp, udp, dns with its fields, such as tcp: {framing: line, ...}",
+    ),
+]
+
+Check = tuple[str, dict[str, Any]]
+"""Name and options, as `lab.checks.run_check` takes them."""
+
+
+def _check(value: Any) -> Check:
+    """`ordering`, or `{handshake: {at_least: 1s}}`; options are checked here, so that a bad one starts nothing."""
+    if isinstance(value, str):
+        value = {value: {}}
+    if isinstance(value, tuple):
+        value = dict([value])
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise ValueError(f"found {shown(value)}; expected a check's name, or one name with its options")
+    name, options = next(iter(value.items()))
+    if name not in CHECKS:
+        raise ValueError(f"no check {name!r}; expected one of {', '.join(CHECKS)}{hint(name, CHECKS)}")
+    if not isinstance(options, Mapping):
+        raise Misplaced((name,), f"found {shown(options)}; expected the check's options, such as {{name: value}}")
+    model = CHECKS[name].options
+    refuse_unknown(options, model, (name,))
+    try:
+        model.model_validate(dict(options), context={"typed": True})
+    except ValidationError as error:
+        raise Misplaced((name,), inner=error) from error
+    return name, dict(options)
+
+
+class Scenario(Entry):
+    """One experiment. `workloads` run at once, from time 0; `timeout_ms` ends those that don't end by themselves.
+
+    `engine` names the one that the scenario needs, where it needs a certain one. `source` is the text it came from.
+    """
+
+    name: str
+    about: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    engine: Literal["any", "wire", "netem"] = "any"
+    timeout_ms: Annotated[Milliseconds, Field(gt=0)] = 60_000.0
+    workloads: Annotated[tuple[AnyWorkload, ...], Field(alias="workload", min_length=1, max_length=20)]
+    entries: Annotated[tuple[AnyEntry, ...], Field(alias="faults", max_length=100)] = ()
+    checks: Annotated[tuple[Annotated[Check, BeforeValidator(_check)], ...], Field(min_length=1, max_length=20)]
+    source: Annotated[str, Field(exclude=True)] = ""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Scenario:
+        if not NAME.fullmatch(self.name):
+            raise Misplaced(("name",), f"found {self.name!r}; expected lower-case letters, digits and '-', at most 40")
+        modes = {one.mode for one in self.workloads if isinstance(one, UdpWorkload)}
+        if len(modes) > 1:
+            raise Misplaced(("workload",), "UDP workloads ask for mode ack and echo; expected one, the server has one")
+        for number, entry in enumerate(self.entries):
+            if entry.at_ms >= self.timeout_ms:
+                raise Misplaced(
+                    ("faults", number, "at"),
+                    f"{entry.at_ms:g}ms, when the scenario is over ({self.timeout_ms:g}ms); expected an earlier time, "
+                    "or a longer timeout",
+                )
+        self._refuse_clashes()
+        return self
+
+    def _refuse_clashes(self) -> None:
+        """At each moment at which a fault begins, the faults that then stand on its path must get along."""
+        placed = [(number, one) for number, entry in enumerate(self.entries) for one in _faults_of(entry)]
+        for number, one in placed:
+            standing = [
+                other.fault
+                for _, other in placed
+                if other.path == one.path and other.at_ms <= one.at_ms < other.until_ms
+            ]
+            try:
+                check_composition(standing)
+            except UsageError as error:
+                raise Misplaced(("faults", number), f"{error} ({one.path}, at {one.at_ms:g}ms)") from error
+
+    def placed(self) -> tuple[PlacedFault, ...]:
+        """Every fault, on each directed path, in the order of the file."""
+        return tuple(chain.from_iterable(_faults_of(entry) for entry in self.entries))
+
+    def toxics(self) -> tuple[PlacedToxic, ...]:
+        """Every toxic, in the order of the file."""
+        return tuple(entry.placed() for entry in self.entries if isinstance(entry, ToxicEntry))
+
+
+def _faults_of(entry: FaultEntry | ToxicEntry) -> Iterator[PlacedFault]:
+    return entry.placed() if isinstance(entry, FaultEntry) else iter(())
+
+
+def load_scenario(path: FilePath) -> Scenario:
+    """UsageError, one line with file, line and field, for the first problem of the file; it counts the others."""
+    return _scenario(read_yaml(path), path.stem)
+
+
+def parse_scenario(text: str, name: str) -> Scenario:
+    """As `load_scenario`, of a text; `name` is the scenario's where the text has none."""
+    return _scenario(parse_yaml(text, name), name)
+
+
+def _scenario(file: YamlFile, name: str) -> Scenario:
+    if not isinstance(file.data, dict):
+        raise UsageError(f"{file.name}:1: found {shown(file.data)}; expected a scenario's fields, such as name: value")
+    if "source" in file.data:
+        raise UsageError(_line(file, ("source",), "no such field; remove it"))
+    fields = {"name": name, **file.data, "source": file.text}
+    try:
+        return Scenario.model_validate(fields, context={"typed": True})
+    except ValidationError as error:
+        raise UsageError(_first_problem(file, error)) from error
+
+
+def _first_problem(file: YamlFile, error: ValidationError) -> str:
+    found = sorted(problems(error), key=lambda problem: file.locate(problem[0])[1])
+    where, text = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return _line(file, where, text) + more
+
+
+def _line(file: YamlFile, where: Where, text: str) -> str:
+    place, line = file.locate(where)
+    # A field that is missing stands nowhere: it is named after the place where it should be.
+    absent = (where[-1],) if text.startswith("missing") else ()
+    name = dotted((*place, *absent))
+    return f"{file.name}:{line}: {name + ': ' if name else ''}{text}"
+
+
+def shipped() -> dict[str, FilePath]:
+    """The scenarios that come with the lab, by name."""
+    folder = resources.files("lab") / "scenarios"
+    files = sorted(FilePath(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {file.stem: file for file in files}
+
+
+def find_scenario(name_or_path: str) -> FilePath:
+    """The file of a shipped scenario, or a file of the user's own. UsageError where it is neither."""
+    known = shipped()
+    if name_or_path in known:
+        return known[name_or_path]
+    path = FilePath(name_or_path)
+    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
+        return path
+    raise UsageError(
+        f"no scenario {name_or_path!r}{hint(name_or_path, known)}; "
+        "expected one that `lab scenarios` lists, or a .yaml file"
+    )
