@@ -46,6 +46,8 @@ class Supervisor:
         self._spaces: dict[str, NodeSpace] = {}
         self._base = linux.network_namespace()
         self._children: dict[int, str] = {}
+        # A Popen that is let go is reaped by the next one made (subprocess._cleanup), and its end goes unnoticed here.
+        self._held: list[subprocess.Popen[bytes]] = []
         self._ended: dict[str, str] = {}
         self._failure: str | None = None
         self._stopping = False
@@ -109,6 +111,7 @@ class Supervisor:
             except (OSError, subprocess.SubprocessError) as error:
                 raise LabFailure(f"{name}: can't start {words[0]}: {error}") from error
         self._children[process.pid] = name
+        self._held.append(process)
         return process.pid
 
     def fork(self, name: str, work: Callable[[], None], fds: Sequence[int], space: NodeSpace | None) -> int:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -51,10 +52,10 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def start(mark: str, cwd: Path, *words: str) -> subprocess.Popen[bytes]:
+def start(mark: str, cwd: Path, *words: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     env = {**os.environ, MARK: mark}
     return subprocess.Popen(
-        [*LAB, *words], cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*LAB, *words], cwd=cwd, env=env, stdout=stdout, stderr=subprocess.DEVNULL, start_new_session=True
     )
 
 
@@ -93,11 +94,16 @@ def devices() -> set[str]:
 def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice, before = random.Random(1), devices()
     for _ in range(ROUNDS):
-        asker = start(mark, tmp_path, "up", "--name", mark)
-        time.sleep(dice.uniform(0.1, 1.0))  # the moment is what is tested, so it is random, not awaited
-        killed = kill_one(mark, dice) or kill_one(mark, dice)
-        asker.wait(timeout=20)
-        assert killed
+        with (tmp_path / "said").open("w+b") as said:
+            asker = start(mark, tmp_path, "up", "--name", mark, stdout=said)
+            time.sleep(dice.uniform(0.1, 1.0))  # the moment is what is tested, so it is random, not awaited
+            killed = kill_one(mark, dice) or kill_one(mark, dice)
+            asker.wait(timeout=20)
+            assert killed
+            if os.fstat(
+                said.fileno()
+            ).st_size:  # it was up: if the asker was killed after it had let go, the lab rightly stays
+                kill_one(mark, dice)
         assert_gone(mark)
         assert devices() == before
 
