@@ -1,0 +1,46 @@
+"""DNS: every name asked for has the lab's own addresses, whatever the network did to the questions."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.evidence.evidence import Evidence
+
+
+class DnsOptions(Options):
+    """all_answered: whether every name must have been found; otherwise those without an answer are only counted."""
+
+    all_answered: bool = True
+
+
+def judge(evidence: Evidence, options: DnsOptions) -> CheckResult:
+    """A wrong address fails; a name that was not found fails where the lab has it; no answer in time is unknown."""
+    wrong: list[Finding] = []
+    unclear: list[Finding] = []
+    known = {node["name"]: {node["ipv4"], node["ipv6"]} for node in evidence.ledger.run["nodes"]}
+    asked = answered = 0
+    for workload in evidence.of_kind("dns"):
+        names: dict[int, str] = {}
+        for line in evidence.journal(workload.client_journal):
+            if line["op"] not in ("lookup", "resolve") or line["n"] is None:
+                continue
+            where = f"{workload.client_journal}: name {line['n']}"
+            if line["phase"] == "invoke":
+                names[line["n"]] = line["name"]
+                asked += 1
+            elif line["phase"] == "ok":
+                answered += 1
+                expected = known.get(names[line["n"]].rstrip(".").removesuffix(".lab"), set())
+                got = {str(ip_address(one)) for one in line["addresses"]}
+                if not got or not got <= {str(ip_address(one)) for one in expected}:
+                    wrong.append(Finding(f"{names[line['n']]} has the wrong addresses {', '.join(sorted(got))}", where))
+            elif line["phase"] in ("fail", "unknown") and options.all_answered:
+                kind = wrong if line["phase"] == "fail" else unclear
+                kind.append(Finding(f"{names[line['n']]} has no answer ({line['why']})", where))
+    if not asked:
+        unclear.append(Finding("no name was asked for"))
+    return conclude("dns", f"{answered}/{asked} names", wrong, unclear)
+
+
+CHECK = Check("dns", DnsOptions, judge)

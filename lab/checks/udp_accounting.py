@@ -1,0 +1,149 @@
+"""UDP accounting: UDP promises nothing, so every datagram must be accounted for instead: sent, decided, received, answered.
+
+What a client sent is on the wire; what the wire delivered, the server received, exactly that often; and so for the way
+back. A datagram that vanished between a device and an application has no explanation, and fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
+from lab.evidence.evidence import Evidence, Workload
+from lab.evidence.pcapng import Capture
+from lab.faults.base import Effect
+from lab.packets import UDP, Packet, checksum_right
+
+Digests = Counter[str]
+
+
+@dataclass
+class _Way:
+    """One direction between a server and its clients: payload digests, as often as they were seen."""
+
+    sent: Digests = field(default_factory=Counter)
+    delivered: Digests = field(default_factory=Counter)
+    fragments: int = 0
+    packets: set[int] = field(default_factory=set)
+
+
+def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
+    """For all UDP workloads of a server together; answers are accounted for in echo mode, where they can be told apart."""
+    wrong: list[Finding] = []
+    unclear: list[Finding] = []
+    summaries = []
+    for journal in dict.fromkeys(workload.server_journal for workload in evidence.of_kind("udp")):
+        workloads = [one for one in evidence.of_kind("udp") if one.server_journal == journal]
+        summaries.append(_judge_server(evidence, workloads, wrong, unclear))
+    if not summaries:
+        unclear.append(Finding("no UDP workload"))
+    return conclude("udp_accounting", "; ".join(summaries), wrong, unclear)
+
+
+def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Finding], unclear: list[Finding]) -> str:
+    server, port, journal = workloads[0].target, workloads[0].port, workloads[0].server_journal
+    there, back = _way(evidence, server, port, towards=True), _way(evidence, server, port, towards=False)
+    if there.fragments or back.fragments:
+        unclear.append(Finding("datagrams larger than the MTU came in fragments, which are not accounted for"))
+        return ""
+    sent = _sent(evidence, workloads)
+    if not sent:
+        unclear.append(Finding("the workload sent nothing", workloads[0].client_journal))
+    received = _received(evidence, journal)
+    _compare(sent, there.sent, "sent by the client", "on the wire", wrong, workloads[0].client_journal)
+    _compare(there.delivered, received, "delivered to the server's device", "received by the server", wrong, journal)
+    answers = _answers(evidence, workloads)
+    if answers is not None:
+        _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name)
+    dropped = _done(evidence, there, Effect.DROPPED)
+    doubled = _done(evidence, there, Effect.DUPLICATED)
+    explained = there.sent.total() - dropped
+    return (
+        f"{sent.total()} sent: {there.delivered.total()} delivered, {dropped} dropped"
+        + (f", {doubled} duplicated" if doubled else "")
+        + ("" if explained >= 0 else " (!)")
+        + f"; {received.total()} received"
+    )
+
+
+def _way(evidence: Evidence, server: str, port: int, *, towards: bool) -> _Way:
+    way = _Way()
+    _collect(evidence.sent, way, way.sent, port, None if towards else server, towards)
+    _collect(evidence.delivered, way, way.delivered, port, server if towards else None, towards)
+    return way
+
+
+def _collect(capture: Capture, way: _Way, digests: Digests, port: int, node: str | None, towards: bool) -> None:
+    for index in range(len(capture)):
+        if node is not None and capture.node(index) != node:
+            continue
+        packet = Packet.parse(capture.frame(index))
+        if packet.protocol != UDP:
+            continue
+        if packet.fragment:
+            way.fragments += 1
+        elif (packet.target_port if towards else packet.source_port) == port and checksum_right(packet):
+            digests[_digest(packet.payload)] += 1
+            way.packets.add(capture.packets[index])
+
+
+def _digest(payload: bytes) -> str:
+    return blake2b(payload, digest_size=8).hexdigest()
+
+
+def _sent(evidence: Evidence, workloads: list[Workload]) -> Digests:
+    """Every transmission: the first ones, and the retries."""
+    sent: Digests = Counter()
+    for workload in workloads:
+        digests: dict[int, str] = {}
+        for line in evidence.journal(workload.client_journal):
+            if line["op"] != "message" or line["n"] is None:
+                continue
+            if line["phase"] == "invoke":
+                digests[line["n"]] = line["digest"]
+                sent[line["digest"]] += 1
+            elif line["phase"] == "note":
+                sent[digests[line["n"]]] += 1
+            elif line["phase"] == "fail" and line["digest"] is None:
+                sent[digests[line["n"]]] -= 1
+    return +sent
+
+
+def _received(evidence: Evidence, journal: str) -> Digests:
+    return Counter(
+        line["digest"] for line in evidence.journal(journal) if line["op"] == "datagram" and line["phase"] == "invoke"
+    )
+
+
+def _answers(evidence: Evidence, workloads: list[Workload]) -> Digests | None:
+    """What the clients got back; None where answers are bare acknowledgements, all alike."""
+    got: Digests = Counter()
+    for workload in workloads:
+        for line in evidence.journal(workload.client_journal):
+            if line["op"] == "message" and line["phase"] == "note" and line["n"] is None:
+                return None
+            if line["op"] == "message" and line["phase"] in ("ok", "fail", "duplicate"):
+                if line["digest"] is None:
+                    return None
+                got[line["digest"]] += 1
+    return got
+
+
+def _compare(
+    expected: Digests, seen: Digests, expected_as: str, seen_as: str, wrong: list[Finding], where: str
+) -> None:
+    for digest in expected.keys() | seen.keys():
+        if expected[digest] != seen[digest]:
+            text = (
+                f"a datagram (digest {digest}) {expected_as} {expected[digest]} times, {seen_as} {seen[digest]} times"
+            )
+            wrong.append(Finding(text, where))
+
+
+def _done(evidence: Evidence, way: _Way, effect: Effect) -> int:
+    return sum(entry.did(effect) for entry in evidence.ledger.entries if entry.packet in way.packets)
+
+
+CHECK = Check("udp_accounting", NoOptions, judge)
