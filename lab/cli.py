@@ -12,17 +12,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import click
 import yaml
 from pydantic import ValidationError
+from rich.console import Console
 
-from lab import control
+from lab import control, runner
+from lab.doctor import examine
 from lab.errors import LabError, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import Lab
+from lab.replay import replay as replay_run
+from lab.report.json_report import json_report
+from lab.report.junit import junit_report
+from lab.report.progress import progress
+from lab.report.result import EXIT_CODES, RunResult, worst_of
+from lab.report.text import lines, show, summary
+from lab.scenario import find_scenario, load_scenario, shipped
+from lab.schema import scenario_schema
 from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
 from lab.units import DURATIONS_MS, parse_quantity
 
@@ -233,6 +244,106 @@ def _show_faults(lab: Lab, as_json: bool) -> None:
         return
     print(f"{lab.name} ({_engine(facts)})")
     _print_faults(facts)
+
+
+# -- scenarios ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@as_json
+def scenarios(as_json: bool) -> None:
+    """List the scenarios that ship."""
+    known = {name: load_scenario(path) for name, path in shipped().items()}
+    if as_json:
+        _print_json([{"name": name, "about": scenario.about} for name, scenario in known.items()])
+        return
+    width = max(map(len, known))
+    for name, scenario in known.items():
+        print(f"{name:<{width}}  {scenario.about}")
+
+
+@cli.command()
+@click.argument("what", nargs=-1, metavar="NAME|FILE...")
+@click.option("--all", "everything", is_flag=True, help="Every scenario that ships.")
+@click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Of every random decision; the scenario's or random if not given.")
+@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@click.option("--junit", type=click.Path(path_type=FilePath, dir_okay=False), help="Write JUnit XML to this file.")
+@as_json
+def run(
+    what: tuple[str, ...],
+    everything: bool,
+    engine: str,
+    seed: int | None,
+    out: FilePath,
+    junit: FilePath | None,
+    as_json: bool,
+) -> NoReturn:
+    """Run scenarios, by name or file; the exit code is the worst verdict's."""
+    names = (*what, *(shipped() if everything else ()))
+    if not names:
+        raise UsageError("lab run: no scenario given; expected names or files, or --all (see lab scenarios)")
+    loaded = [load_scenario(find_scenario(name)) for name in names]
+    if junit is not None and not junit.resolve().parent.is_dir():
+        raise UsageError(f"--junit {junit}: there is no folder {junit.parent}; create it first")
+    results: list[RunResult] = []
+    with progress(len(loaded), Console(stderr=True)) as shown:
+        for scenario in loaded:
+            with shown.running(scenario.name) as say:
+                options = runner.Options(engine=engine, seed=seed, out=out, progress=say)
+                results.append(runner.run(scenario, options))
+            if not as_json:
+                _show_result(results[-1])
+    if junit is not None:
+        junit.write_text(junit_report(results), encoding="utf-8")
+    _conclude(results, as_json)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
+@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@as_json
+def replay(folder: FilePath, out: FilePath, as_json: bool) -> NoReturn:
+    """Run a run again, with each drop as its ledger has it."""
+    result = replay_run(folder, runner.Options(out=out))
+    if not as_json:
+        _show_result(result)
+    _conclude([result], as_json)
+
+
+def _show_result(result: RunResult) -> None:
+    console = Console()
+    for line in lines(replace(result, evidence=_short(result.evidence))):
+        show(line, console)
+
+
+def _conclude(results: list[RunResult], as_json: bool) -> NoReturn:
+    if as_json:
+        print(json_report(results))
+    elif len(results) > 1:
+        show(summary(results), Console())
+    sys.exit(EXIT_CODES[worst_of(results)])
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    _print_json(scenario_schema())
+
+
+@cli.command()
+@as_json
+def doctor(as_json: bool) -> NoReturn:
+    """Try what this host can do, and say how to get what it lacks."""
+    findings = examine()
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'works  ' if finding.works else 'missing'}  {finding.name:<10} {finding.seen}")
+            if finding.fix:
+                print(f"{'':<20} fix: {finding.fix}")
+    sys.exit(0 if all(finding.works for finding in findings if finding.name in ("netns", "wire")) else 4)
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

@@ -268,9 +268,7 @@ class _Story:
 
     # -- workloads -----------------------------------------------------------------------------------------------------
 
-    def _command(
-        self, number: int, one: TcpWorkload | UdpWorkload | DnsWorkload
-    ) -> tuple[Workload, list[str]]:
+    def _command(self, number: int, one: TcpWorkload | UdpWorkload | DnsWorkload) -> tuple[Workload, list[str]]:
         """What the checks need to know of a workload, and the client's command line."""
         source_port = FIRST_SOURCE_PORT + PORTS_PER_WORKLOAD * number
         name = f"{one.kind}-client-{number + 1}"

@@ -181,6 +181,10 @@ AnyWorkload = Annotated[
 
 Check = tuple[str, dict[str, Any]]
 """Name and options, as `lab.checks.run_check` takes them."""
+ALWAYS = ("fault_seen", "ledger")
+"""Checks of every run: proof that the faults were there, and that ledger and captures tell the same story."""
+CHOICE = tuple(name for name in CHECKS if name not in ALWAYS)
+"""Checks that a scenario may ask for."""
 
 
 def _check(value: Any) -> Check:
@@ -192,8 +196,10 @@ def _check(value: Any) -> Check:
     if not isinstance(value, Mapping) or len(value) != 1:
         raise ValueError(f"found {shown(value)}; expected a check's name, or one name with its options")
     name, options = next(iter(value.items()))
-    if name not in CHECKS:
-        raise ValueError(f"no check {name!r}; expected one of {', '.join(CHECKS)}{hint(name, CHECKS)}")
+    if name in ALWAYS:
+        raise ValueError(f"{name} runs for every scenario; leave it out")
+    if name not in CHOICE:
+        raise ValueError(f"no check {name!r}; expected one of {', '.join(CHOICE)}{hint(name, CHOICE)}")
     if not isinstance(options, Mapping):
         raise Misplaced((name,), f"found {shown(options)}; expected the check's options, such as {{name: value}}")
     model = CHECKS[name].options

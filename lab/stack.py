@@ -31,7 +31,7 @@ PUBLISHED: tuple[Publish, ...] = (
 CONTROL = tuple(one for one in PUBLISHED if one[3] == "localhost")
 """toxiproxy's API is relayed from inside its own node, so that control never crosses a faulted path."""
 
-TOXIPROXY_HINT = "install Go (1.22 or newer) and run `make toxiproxy`, or set LAB_TOXIPROXY to the server's binary"
+TOXIPROXY_HINT = "install Go (1.23 or newer) and run `make toxiproxy`, or set LAB_TOXIPROXY to the server's binary"
 
 
 def find_toxiproxy() -> str | None:

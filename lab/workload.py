@@ -177,8 +177,9 @@ DnsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,
 class DnsWorkload(_Workload):
     """Names turned into addresses: by getaddrinfo (`lookup`) or by a resolver that speaks DNS itself (`resolve`).
 
-    `count` of them in all, taking `names` in turn (default: each once), `concurrency` at a time. `timeout_ms` is that of
-    one attempt for `resolve`, which tries `retries` more times; for `lookup`, where the C library retries, of the whole.
+    `count` of them in all, taking `names` in turn (default: each once), `concurrency` at a time. `timeout_ms` is that
+    of one attempt for `resolve`, which tries `retries` more times; of the whole for `lookup`, where the C library
+    retries.
     """
 
     kind: ClassVar[str] = "dns"

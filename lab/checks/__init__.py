@@ -49,7 +49,7 @@ CHECKS: dict[str, Check[Any]] = {
 
 
 def run_check(name: str, options: Mapping[str, Any], evidence: Evidence) -> CheckResult:
-    """Judge the evidence. What keeps a check from judging is INCONCLUSIVE, with the reason. UsageError: no such check."""
+    """Judge the evidence. What keeps a check from judging is INCONCLUSIVE, with the reason. UsageError: no such one."""
     if name not in CHECKS:
         raise UsageError(f"no check {name!r}; the checks are {', '.join(CHECKS)}")
     try:

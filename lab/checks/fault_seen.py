@@ -1,4 +1,4 @@
-"""Fault seen: each fault that was asked for left its mark on packets, in the captures and not only by the ledger's word."""
+"""Fault seen: each fault asked for left its mark on packets, in the captures and not only by the ledger's word."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
     for toxic in evidence.toxics:
         unseen, finding = toxic_findings(evidence, toxic)
         (unclear if unseen else notes).append(finding)
-    summary = "; ".join(note.text for note in notes[:3]) or "no fault asked"
+    if len(notes) == 1:
+        return conclude("fault_seen", str(notes[0]), unclear=unclear)
+    summary = f"all {len(notes)} left their mark" if notes else "no fault asked"
     return conclude("fault_seen", summary, unclear=unclear, notes=notes)
 
 

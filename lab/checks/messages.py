@@ -13,7 +13,7 @@ Line = dict[str, Any]
 
 @dataclass
 class Connection:
-    """One client connection. `sent`, `received`: the messages' journal lines, in order; `replies`: the outcome of each."""
+    """One client connection. `sent`, `received`: the messages' journal lines, in order; `replies`: their outcomes."""
 
     workload: Workload
     conn: int

@@ -1,4 +1,4 @@
-"""Retransmissions: TCP segments whose bytes, SYN or FIN their sender had sent before, as the capture of what was sent has them."""
+"""Retransmissions: TCP segments that take sequence numbers, all of which their sender had sent before."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _HALF = 1 << 31
 
 @dataclass
 class Stream:
-    """One direction of a connection. `data` is what lies in order from the first byte on; `frames` where it came from."""
+    """One direction of a connection. `data` is what lies in order from the first byte on."""
 
     first_seq: int | None = None
     data: bytearray = field(default_factory=bytearray)
@@ -47,7 +47,7 @@ class Stream:
 
 
 def streams(evidence: Evidence, node: str, port: int) -> dict[tuple[bytes, int], Stream]:
-    """What was delivered to a TCP port of a node, by the sender's (address, port). A broken checksum is not delivered."""
+    """What was delivered to a TCP port of a node, by the sender's (address, port). A broken checksum does not count."""
     found: dict[tuple[bytes, int], Stream] = {}
     capture = evidence.delivered
     for index in range(len(capture)):

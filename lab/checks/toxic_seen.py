@@ -60,7 +60,7 @@ def _passage(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
         for index in range(len(capture)):
             if capture.node(index) == PROXY and start <= capture.times[index] <= end:
                 packet = Packet.parse(capture.frame(index))
-                # Towards the service both sides of the proxy carry its port as the target; on the way back as the source.
+                # Towards the service its port is the target on both sides of the proxy; on the way back the source.
                 theirs = packet.target_port if upstream else packet.source_port
                 if packet.protocol == TCP and theirs == port:
                     onto.append(Segment(capture.times[index], packet.payload_end - packet.payload_at, packet.flags))
@@ -83,7 +83,8 @@ def _byte_delays(passage: Passage) -> list[int]:
     for one in passage.data_came:
         total += one.size
         arrivals.append((total, one.time))
-    delays, sent, at = [], 0, 0
+    delays: list[int] = []
+    sent = at = 0
     for one in passage.data_left:
         sent += one.size
         while at < len(arrivals) and arrivals[at][0] < sent:

@@ -1,4 +1,4 @@
-"""UDP accounting: UDP promises nothing, so every datagram must be accounted for instead: sent, decided, received, answered.
+"""UDP accounting: UDP promises nothing, so every datagram must be accounted for instead.
 
 What a client sent is on the wire; what the wire delivered, the server received, exactly that often; and so for the way
 back. A datagram that vanished between a device and an application has no explanation, and fails.
@@ -30,7 +30,7 @@ class _Way:
 
 
 def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
-    """For all UDP workloads of a server together; answers are accounted for in echo mode, where they can be told apart."""
+    """For all UDP workloads of a server together; answers only in echo mode, where they can be told apart."""
     wrong: list[Finding] = []
     unclear: list[Finding] = []
     summaries = []
@@ -59,13 +59,9 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
         _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name)
     dropped = _done(evidence, there, Effect.DROPPED)
     doubled = _done(evidence, there, Effect.DUPLICATED)
-    explained = there.sent.total() - dropped
-    return (
-        f"{sent.total()} sent: {there.delivered.total()} delivered, {dropped} dropped"
-        + (f", {doubled} duplicated" if doubled else "")
-        + ("" if explained >= 0 else " (!)")
-        + f"; {received.total()} received"
-    )
+    doubles = f", {doubled} duplicated" if doubled else ""
+    counts = f"{there.delivered.total()} delivered, {dropped} dropped{doubles}"
+    return f"{sent.total()} sent: {counts}; {received.total()} received"
 
 
 def _way(evidence: Evidence, server: str, port: int, *, towards: bool) -> _Way:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from lab.packets import Packet
 from lab.topology import Node
 
-EPHEMERAL_PORTS = range(32768, 61000)
+EPHEMERAL_PORTS = range(49152, 65536)
 """Linux's default `ip_local_port_range`: ports the kernel picked, which differ from run to run."""
 CONVERSATION_LIMIT = 131_072
 """Conversations remembered by their number; the oldest is forgotten first."""

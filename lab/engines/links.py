@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+from lab.engines.flows import EPHEMERAL_PORTS
 from lab.runtimes import netlink
 from lab.runtimes.base import NodeSpace, Plan
 
@@ -15,6 +16,8 @@ _QUIET = {
     "ipv6/conf/eth0/addr_gen_mode": "1",  # no link-local address, so no multicast reports in the ledger
     "ipv6/conf/eth0/accept_ra": "0",
     "ipv6/conf/eth0/router_solicitations": "0",
+    # RFC 6335's dynamic ports, where no service is: so a flow's name can tell a picked port from a given one.
+    "ipv4/ip_local_port_range": f"{EPHEMERAL_PORTS.start} {EPHEMERAL_PORTS.stop - 1}",
     "ipv4/tcp_no_metrics_save": "1",  # one connection's fate must not tune the next
 }
 

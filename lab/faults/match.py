@@ -23,7 +23,11 @@ def _numbers(value: Any) -> Any:
     return value
 
 
-Ordinals = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers), Field(min_length=1)]
+Ordinals = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    BeforeValidator(_numbers, json_schema_input_type=Literal["first"] | int | list[int]),
+    Field(min_length=1),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

@@ -107,10 +107,9 @@ class SlicerToxic(Toxic):
 
     @model_validator(mode="after")
     def _varies_less_than_its_size(self) -> SlicerToxic:
-        if self.size_variation_bytes >= self.average_size_bytes:
-            raise ValueError(
-                f"size_variation {self.size_variation_bytes}B: expected less than average_size {self.average_size_bytes}B"
-            )
+        size, variation = self.average_size_bytes, self.size_variation_bytes
+        if variation >= size:
+            raise ValueError(f"size_variation {variation}B: expected less than average_size, {size}B")
         return self
 
     def attributes(self) -> dict[str, int]:

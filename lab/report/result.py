@@ -14,8 +14,9 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 class RunResult:
     """One run of one scenario.
 
-    `runtime` and `engine` are those really used; `evidence` is the folder of captures, ledger and journals; `error` says
-    why there is no verdict by checks, where the lab itself went wrong.
+    `runtime` and `engine` are those really used; `evidence` is the folder of captures, ledger and journals; `error`
+    says why there is no verdict by checks, where the lab itself went wrong. A replay names the run that it repeats, and
+    how many of its recorded drops it repeated: (repeated, recorded).
     """
 
     scenario: str
@@ -28,6 +29,8 @@ class RunResult:
     checks: tuple[CheckResult, ...]
     evidence: str
     error: str | None = None
+    replay_of: str | None = None
+    drops_repeated: tuple[int, int] | None = None
 
 
 def worst_of(results: Iterable[RunResult]) -> Verdict:

@@ -31,6 +31,9 @@ def lines(result: RunResult) -> Iterator[str]:
     for name, check in zip(names, result.checks, strict=True):
         yield f"  {name:<{width}}  {_word(check)}{check.summary}"
         yield from (f"  {'':<{width}}  - {finding}" for finding in check.findings)
+    if result.drops_repeated is not None:
+        repeated, recorded = result.drops_repeated
+        yield f"  {'replay':<{width}}  {repeated} of {recorded} drops repeated, of {result.replay_of}"
     yield f"  {'evidence':<{width}}  {result.evidence}"
 
 
