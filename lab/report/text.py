@@ -11,14 +11,15 @@ from rich.text import Text
 from lab.checks.base import CheckResult, Verdict
 from lab.report.result import RunResult
 
+PROOF = "fault_seen"
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
 def lines(result: RunResult) -> Iterator[str]:
-    """What was run and its verdict; each check with its evidence; where to look.
+    """What was run and its verdict; which packets prove its faults; what each check says; where to look.
 
     first-syn-ack-lost   netns/wire   seed 731942   PASS   1.09 s
-      fault seen   dropped 1 of 1
+      fault seen   dropped 1 of 25: drop (tcp syn+ack) on tcp-server->client [first: sent.pcapng frame 2 (ledger 2)]
       reliability  20/20
       evidence     runs/first-syn-ack-lost-20260101-120000
     """
@@ -29,16 +30,20 @@ def lines(result: RunResult) -> Iterator[str]:
     if result.error is not None:
         yield f"  {'error':<{width}}  {result.error}"
     for name, check in zip(names, result.checks, strict=True):
-        yield f"  {name:<{width}}  {_word(check)}{check.summary}"
-        yield from (f"  {'':<{width}}  - {finding}" for finding in check.findings)
+        for number, said in enumerate(_said(check)):
+            yield f"  {'' if number else name:<{width}}  {said}"
     if result.drops_repeated is not None:
         repeated, recorded = result.drops_repeated
         yield f"  {'replay':<{width}}  {repeated} of {recorded} drops repeated, of {result.replay_of}"
     yield f"  {'evidence':<{width}}  {result.evidence}"
 
 
-def _word(check: CheckResult) -> str:
-    return "" if check.verdict is Verdict.PASS else f"{check.verdict}: "
+def _said(check: CheckResult) -> list[str]:
+    """A check that passed says so in a line, and proof of a fault one for each fault; any other says all it found."""
+    findings = [str(finding) for finding in check.findings]
+    if check.verdict is not Verdict.PASS:
+        return [f"{check.verdict}: {check.summary}", *(f"- {finding}" for finding in findings)]
+    return findings if check.name == PROOF and findings else [check.summary]
 
 
 def summary(results: Sequence[RunResult]) -> str:
