@@ -234,7 +234,10 @@ class Scenario(Entry):
         modes = {one.mode for one in self.workloads if isinstance(one, UdpWorkload)}
         if len(modes) > 1:
             raise Misplaced(("workload",), "UDP workloads ask for mode ack and echo; expected one, the server has one")
+        targets = {one.to for one in self.workloads}
         for number, entry in enumerate(self.entries):
+            if isinstance(entry, ToxicEntry) and entry.on not in targets:
+                raise Misplaced(("faults", number, "on"), f"no workload goes to {entry.on}; expected one; add it")
             if entry.at_ms >= self.timeout_ms:
                 raise Misplaced(
                     ("faults", number, "at"),
@@ -302,8 +305,8 @@ def _first_problem(file: YamlFile, error: ValidationError) -> str:
 
 def _line(file: YamlFile, where: Where, text: str) -> str:
     place, line = file.locate(where)
-    # A field that is missing stands nowhere: it is named after the place where it should be.
-    absent = (where[-1],) if text.startswith("missing") else ()
+    # A field that is missing stands nowhere (nor does a name taken from the file's): it is named all the same.
+    absent = (where[-1],) if text.startswith("missing") or (where == ("name",) and not place) else ()
     name = dotted((*place, *absent))
     return f"{file.name}:{line}: {name + ': ' if name else ''}{text}"
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of scenario files, for editors. `python -m lab.schema` prints it; docs/ has a copy.
+"""The JSON Schema of scenario files, for editors. `lab schema` prints it; docs/ has a copy.
 
 It follows from the models. What no schema can say (which faults get along, which port speaks which framing) is left
 to `load_scenario`.
@@ -6,7 +6,6 @@ to `load_scenario`.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -76,12 +75,3 @@ def _tidy(schema: Any) -> Any:
     if isinstance(schema.get("title"), str):
         foreign.add("title")
     return {name: _tidy(one) for name, one in schema.items() if name not in foreign}
-
-
-def as_text() -> str:
-    """As docs/scenario.schema.json holds it."""
-    return json.dumps(scenario_schema(), indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    print(as_text(), end="")

@@ -15,8 +15,7 @@ class RunResult:
     """One run of one scenario.
 
     `runtime` and `engine` are those really used; `evidence` is the folder of captures, ledger and journals; `error`
-    says why there is no verdict by checks, where the lab itself went wrong. A replay names the run that it repeats, and
-    how many of its recorded drops it repeated: (repeated, recorded).
+    says why there is no verdict by checks, where the lab itself went wrong.
     """
 
     scenario: str
@@ -29,8 +28,6 @@ class RunResult:
     checks: tuple[CheckResult, ...]
     evidence: str
     error: str | None = None
-    replay_of: str | None = None
-    drops_repeated: tuple[int, int] | None = None
 
 
 def worst_of(results: Iterable[RunResult]) -> Verdict:

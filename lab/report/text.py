@@ -32,9 +32,6 @@ def lines(result: RunResult) -> Iterator[str]:
     for name, check in zip(names, result.checks, strict=True):
         for number, said in enumerate(_said(check)):
             yield f"  {'' if number else name:<{width}}  {said}"
-    if result.drops_repeated is not None:
-        repeated, recorded = result.drops_repeated
-        yield f"  {'replay':<{width}}  {repeated} of {recorded} drops repeated, of {result.replay_of}"
     yield f"  {'evidence':<{width}}  {result.evidence}"
 
 

@@ -1,0 +1,153 @@
+"""Reports: the same results, as lines, JSON and JUnit XML."""
+
+from __future__ import annotations
+
+import io
+import json
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from lab.checks.base import CheckResult, Finding, Verdict
+from lab.report.json_report import json_report
+from lab.report.junit import junit_report
+from lab.report.progress import progress
+from lab.report.result import EXIT_CODES, RunResult, worst_of
+from lab.report.text import lines, show, summary
+
+SEEN = CheckResult(
+    "fault_seen",
+    Verdict.PASS,
+    "dropped 1 of 25: drop; dropped 2 of 30: loss",
+    (Finding("dropped 1 of 25: drop", "sent.pcapng frame 2 (ledger 2)"), Finding("dropped 2 of 30: loss")),
+)
+WHOLE = CheckResult("framing", Verdict.PASS, "20 frames whole", (Finding("a note"),))
+UNSEEN = CheckResult("fault_seen", Verdict.INCONCLUSIVE, "loss left no trace", (Finding("loss left no trace"),))
+TWICE = CheckResult("reliability", Verdict.FAIL, "message 3 arrived 2 times", (Finding("message 3 \x00", "journal"),))
+
+
+def result(verdict: Verdict, *checks: CheckResult, error: str | None = None) -> RunResult:
+    return RunResult(f"a-{verdict.lower()}", "About.", "netns", "wire", 7, verdict, 1.5, checks, "runs/a", error)
+
+
+PASSED = result(Verdict.PASS, SEEN, WHOLE)
+FAILED = result(Verdict.FAIL, UNSEEN, TWICE)
+UNPROVEN = result(Verdict.INCONCLUSIVE, UNSEEN)
+BROKEN = result(Verdict.INCONCLUSIVE, error="the lab died")
+ALL = [PASSED, FAILED, UNPROVEN, BROKEN]
+
+
+def test_a_run_that_passed_shows_its_proof() -> None:
+    assert list(lines(PASSED)) == [
+        "a-pass   netns/wire   seed 7   PASS   1.50 s",
+        "  fault seen  dropped 1 of 25: drop [sent.pcapng frame 2 (ledger 2)]",
+        "              dropped 2 of 30: loss",
+        "  framing     20 frames whole",
+        "  evidence    runs/a",
+    ]
+
+
+def test_a_run_that_did_not_pass_shows_all_that_was_found() -> None:
+    told = list(lines(FAILED))
+    assert "  reliability  FAIL: message 3 arrived 2 times" in told
+    assert any(line.strip().startswith("- message 3") and line.endswith("[journal]") for line in told)
+    assert "  fault seen   INCONCLUSIVE: loss left no trace" in told
+
+
+def test_a_run_that_broke_says_why() -> None:
+    assert "  error     the lab died" in list(lines(BROKEN))
+
+
+def test_summary_counts_and_names() -> None:
+    assert summary([PASSED]) == "1 scenario: 1 PASS in 1.5 s"
+    assert summary(ALL) == (
+        "4 scenarios: 1 PASS, 2 INCONCLUSIVE, 1 FAIL in 6.0 s (not passed: a-fail, a-inconclusive, a-inconclusive)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict", "code"),
+    [
+        ([PASSED], Verdict.PASS, 0),
+        ([PASSED, UNPROVEN], Verdict.INCONCLUSIVE, 3),
+        (ALL, Verdict.FAIL, 1),
+        ([], Verdict.INCONCLUSIVE, 3),
+    ],
+)
+def test_the_worst_verdict_wins(results: list[RunResult], verdict: Verdict, code: int) -> None:
+    assert worst_of(results) is verdict
+    assert EXIT_CODES[worst_of(results)] == code
+
+
+def test_json_has_a_format_and_everything() -> None:
+    report = json.loads(json_report(ALL))
+    assert (report["format"], report["verdict"]) == (1, "FAIL")
+    first = report["results"][0]
+    assert first.keys() == {
+        "scenario", "about", "runtime", "engine", "seed", "verdict", "seconds", "checks", "evidence", "error",
+    }  # fmt: skip
+    assert first["checks"][0]["findings"][0] == {
+        "text": "dropped 1 of 25: drop",
+        "where": "sent.pcapng frame 2 (ledger 2)",
+    }
+    assert report["results"][3]["error"] == "the lab died"
+
+
+def test_junit_never_shows_unproven_as_passed() -> None:
+    suite = ElementTree.fromstring(junit_report(ALL))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "2")
+    passed, failed, unproven, broken = suite.findall("testcase")
+    assert passed.find("failure") is None
+    assert passed.find("error") is None
+    assert failed.find("failure") is not None
+    assert unproven.find("error") is not None
+    trouble = broken.find("error")
+    assert trouble is not None
+    assert trouble.get("message") == "the lab died"
+    failure = failed.find("failure")
+    assert failure is not None
+    assert failure.get("message") == "reliability: message 3 arrived 2 times"
+
+
+def test_junit_says_how_to_run_again_and_leaves_out_what_xml_forbids() -> None:
+    failed = ElementTree.fromstring(junit_report([FAILED])).find("testcase")
+    assert failed is not None
+    properties = {one.get("name"): one.get("value") for one in failed.iter("property")}
+    assert properties == {"runtime": "netns", "engine": "wire", "seed": "7", "evidence": "runs/a"}
+    assert "\x00" not in (failed.findtext("system-out") or "")
+
+
+def shown(text: str, **options: bool) -> str:
+    out = io.StringIO()
+    show(text, Console(file=out, width=20, **options))
+    return out.getvalue()
+
+
+def test_lines_are_whole_and_plain_where_there_is_no_terminal() -> None:
+    text = "a line with [brackets] and :smile: that is longer than the terminal PASS"
+    assert shown(text) == text + "\n"
+
+
+def test_verdicts_are_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[32mPASS" in shown("x PASS", force_terminal=True)
+
+
+def displayed(*, terminal: bool) -> str:
+    out = io.StringIO()
+    with progress(2, Console(file=out, force_terminal=terminal, width=100)) as display:
+        for name in ("first", "second"):
+            with display.running(name) as say:
+                say("standing up")
+    return out.getvalue()
+
+
+def test_progress_is_plain_lines_elsewhere() -> None:
+    assert displayed(terminal=False) == "running first (1 of 2)\nrunning second (2 of 2)\n"
+
+
+def test_progress_is_live_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[" in displayed(terminal=True)

@@ -1,0 +1,439 @@
+"""Scenario files: what they mean, and one clear line for whatever they can't mean."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.checks import CHECKS
+from lab.errors import UsageError
+from lab.faults import KINDS, Latency, Loss, Partition
+from lab.faults.toxics import SlicerToxic
+from lab.scenario import (
+    DnsWorkload,
+    FaultEntry,
+    PlacedFault,
+    PlacedToxic,
+    Scenario,
+    TcpWorkload,
+    UdpWorkload,
+    find_scenario,
+    load_scenario,
+    parse_scenario,
+    shipped,
+)
+from lab.schema import scenario_schema
+from lab.topology import Path as LabPath
+from lab.yaml_file import parse_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+THERE, BACK = LabPath("client", "tcp-server"), LabPath("tcp-server", "client")
+
+GOOD = """\
+about: All that a file can say.
+seed: 7
+engine: wire
+timeout: 20s
+workload:
+  - tcp: {to: "toxiproxy:8081", framing: line, messages: 20, size: 10B..2KiB, connections: 2, window: 3, pace: 5ms}
+  - udp: {from: dns-server, to: "udp-server:41234", messages: 9, mode: echo, retries: 2, family: 6}
+  - dns: {how: resolve, names: [client, nowhere.lab], count: 4, family: both}
+faults:
+  - {on: client<->tcp-server, latency: {delay: 20ms, jitter: 5ms}, loss: 5%}
+  - {on: client->tcp-server, at: 1s, for: 500ms, partition: true}
+  - {on: "toxiproxy:8081", at: 2s, toxic: {type: slicer, average_size: 3B}}
+checks: [reliability, {handshake: {at_most: 1.5s}}]
+"""
+
+
+def scenario(text: str) -> Scenario:
+    return parse_scenario(text, "some-name")
+
+
+def complaint(text: str) -> str:
+    """The one line that a file is refused with."""
+    with pytest.raises(UsageError) as caught:
+        scenario(text)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+# -- what a file means -------------------------------------------------------------------------------------------------
+
+
+def test_names_and_times() -> None:
+    found = scenario(GOOD)
+    assert (found.name, found.seed, found.engine, found.timeout_ms) == ("some-name", 7, "wire", 20_000.0)
+    assert found.source == GOOD
+    assert scenario("name: another\n" + GOOD).name == "another"
+
+
+def test_workloads() -> None:
+    tcp, udp, dns = scenario(GOOD).workloads
+    assert tcp == TcpWorkload(
+        to="toxiproxy:8081",
+        framing="line",
+        messages=20,
+        size_bytes=(10, 2048),
+        connections=2,
+        window=3,
+        pace_ms=5,
+    )
+    assert udp == UdpWorkload(source="dns-server", to="udp-server:41234", messages=9, mode="echo", retries=2, family=6)
+    assert dns == DnsWorkload(how="resolve", names=("client", "nowhere.lab"), count=4)
+    assert (tcp.kind, tcp.target, tcp.port, dns.target, dns.port) == ("tcp", "toxiproxy", 8081, "dns-server", 53)
+    assert (dns.messages, DnsWorkload(how="lookup", names=("a", "b", "c")).messages) == (4, 3)
+
+
+def test_faults_stand_on_each_path_with_their_times() -> None:
+    latency, loss = Latency(delay_ms=20, jitter_ms=5), Loss(percent=5)
+    assert scenario(GOOD).placed() == (
+        PlacedFault(THERE, latency, 0, None),
+        PlacedFault(THERE, loss, 0, None),
+        PlacedFault(BACK, latency, 0, None),
+        PlacedFault(BACK, loss, 0, None),
+        PlacedFault(THERE, Partition(), 1000, 500),
+    )
+    assert scenario(GOOD).toxics() == (PlacedToxic(8081, SlicerToxic(average_size_bytes=3), 2000, None),)
+
+
+def test_checks_come_with_their_options() -> None:
+    assert scenario(GOOD).checks == (("reliability", {}), ("handshake", {"at_most": "1.5s"}))
+
+
+def test_a_field_named_on_is_no_boolean() -> None:
+    assert scenario(GOOD.replace("{on: client->", '{"on": client->')).placed() == scenario(GOOD).placed()
+
+
+def test_python_says_the_same() -> None:
+    found = Scenario(
+        name="mine",
+        about="From Python.",
+        workloads=(TcpWorkload(to="tcp-server:8080", framing="raw", messages=1, size_bytes=(5, 5)),),
+        entries=(FaultEntry(on="client->tcp-server", faults=(Loss(percent=1),), for_ms=10),),
+        checks=(("reliability", {}),),
+    )
+    assert found.placed() == (PlacedFault(THERE, Loss(percent=1), 0, 10),)
+
+
+def test_faults_of_one_kind_may_follow_one_another() -> None:
+    follow = """
+faults:
+  - {on: client->tcp-server, for: 1s, loss: 5%}
+  - {on: client->tcp-server, at: 1s, loss: 10%}
+  - {on: tcp-server->client, loss: 10%}
+"""
+    assert len(scenario(with_faults(follow)).placed()) == 3
+
+
+# -- the clients' command lines ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workload", scenario(GOOD).workloads, ids=lambda one: one.kind)
+def test_options_are_the_clients(workload: TcpWorkload | UdpWorkload | DnsWorkload) -> None:
+    from services.__main__ import cli
+
+    options = workload.options("10.77.0.3:8081", 20_000)
+    command = cli.commands[f"{workload.kind}-client"]
+    context = command.make_context(workload.kind, options)
+    assert context.params["source_port"] == 20_000
+    for field, option in (("messages", "messages"), ("timeout_ms", "timeout"), ("pace_ms", "pace"), ("mode", "mode")):
+        if option in context.params:
+            value = context.params[option]
+            assert getattr(workload, field) == (value * 1000 if field.endswith("_ms") else value)
+
+
+def test_lookup_is_told_nothing_that_means_nothing_to_it() -> None:
+    options = " ".join(DnsWorkload(how="lookup").options("10.77.0.5:53", 20_000))
+    assert not re.search("--(server|retries|source-port)", options)
+
+
+def test_times_are_never_written_with_an_exponent() -> None:
+    options = UdpWorkload(to="udp-server:41234", messages=1, pace_ms=1e-3).options("[::1]:41234", 1)
+    assert "--pace=0.001ms" in options
+
+
+# -- what ships --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_scenarios_load_and_fit_the_schema(name: str) -> None:
+    file = shipped()[name]
+    found = load_scenario(file)
+    assert found.name == name
+    assert found.placed() or found.toxics()
+    jsonschema.validate(parse_yaml(file.read_text(), name).data, scenario_schema())
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_scenarios_state_their_odds(name: str) -> None:
+    comment = next(line for line in shipped()[name].read_text().splitlines() if line.startswith("#"))
+    assert re.match(r"# Not seen: .+\. False alarm: .+\.$", comment)
+
+
+def test_the_ones_that_were_promised_ship() -> None:
+    promised = """tcp-loss tcp-burst-loss tcp-reordered tcp-duplicated tcp-corrupted tcp-rate-limited first-syn-ack-lost
+        tcp-partition-heals udp-loss udp-reordered udp-duplicated toxiproxy-slices-frames dns-loss dns-delay"""
+    assert set(promised.split()) <= shipped().keys()
+
+
+def test_the_committed_schema_is_current() -> None:
+    committed = (ROOT / "docs" / "scenario.schema.json").read_text()
+    assert json.loads(committed) == scenario_schema(), "run: lab schema > docs/scenario.schema.json"
+
+
+def test_the_schema_takes_what_files_can_say() -> None:
+    jsonschema.validate(parse_yaml(GOOD, "good").data, scenario_schema())
+    for kind in KINDS:
+        assert kind in json.dumps(scenario_schema()["$defs"]["FaultEntry"])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["seed: -1", "seeds: 1", "timeout: 20", "engine: tc", "checks: []", "faults: [{on: a->b}]", "workload: {}"],
+)
+def test_the_schema_refuses_what_the_loader_refuses(broken: str) -> None:
+    field = broken.partition(":")[0]
+    kept = parse_yaml(GOOD, "good").data
+    wrong = {**kept, **parse_yaml(broken, "broken").data}
+    assert field in wrong
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, scenario_schema())
+
+
+def test_the_docs_name_every_fault_and_check() -> None:
+    page = (ROOT / "docs" / "scenarios.md").read_text()
+    missing = [name for name in (*KINDS, *CHECKS) if f"`{name}`" not in page and f"`{name}:" not in page]
+    assert missing == []
+
+
+# -- finding one -------------------------------------------------------------------------------------------------------
+
+
+def test_found_by_name_or_by_file(tmp_path: Path) -> None:
+    assert find_scenario("tcp-loss") == shipped()["tcp-loss"]
+    assert find_scenario(f"{tmp_path}/mine.yaml") == tmp_path / "mine.yaml"
+    assert find_scenario("mine.yml") == Path("mine.yml")
+
+
+def test_a_name_nearly_right_is_suggested() -> None:
+    with pytest.raises(UsageError, match=r"no scenario 'tcp-los'; did you mean tcp-loss\?"):
+        find_scenario("tcp-los")
+
+
+# -- what a file can't mean --------------------------------------------------------------------------------------------
+
+HEAD = """\
+about: Something.
+workload: [{tcp: {to: "tcp-server:8082", framing: length2, messages: 20}}]
+checks: [reliability]
+"""
+
+
+def with_faults(text: str) -> str:
+    return HEAD + (text if text.startswith("\n") else f"faults: [{text}]\n")
+
+
+FAULTS = {
+    "{on: client->tcp-server, los: 10%}": r"some-name:4: faults\[0\].los: no such fault or field.* did you mean loss\?",
+    "{on: client->tcp-server}": r":4: faults\[0\]: names no fault; expected one of .*loss",
+    "{loss: 10%}": r":4: faults\[0\].on: missing",
+    "{on: client->tcp-server, loss: 10}": r":4: faults\[0\].loss: 10 is a bare number; write its unit, such as 5%",
+    "{on: client->tcp-server, loss: 10ms}": r":4: faults\[0\].loss: '10ms' has the unknown unit",
+    "{on: client->tcp-server, loss: 101%}": r":4: faults\[0\].loss: found .*expected .*100",
+    "{on: client->tcp-server, loss: nan%}": r":4: faults\[0\].loss: 'nan%' is no quantity",
+    "{on: client->tcp-server, loss: [1, 2]}": r":4: faults\[0\].loss: expected a number with a unit",
+    "{on: client->tcp-server, loss: {percent: 5%, x: 1}}": r":4: faults\[0\].loss.x: no such field.* percent",
+    "{on: client->tcp-server, loss: {percent: 5%, every: 5}}": r":4: faults\[0\].loss: .*exactly one of",
+    "{on: client->tcp-server, loss: {percent: 5%, match: {prot: tcp}}}": r"loss.match.prot: no such field.* protocol",
+    "{on: client->tcp-server, drop: {tcp: foo}}": r":4: faults\[0\].drop: TCP flags 'foo'",
+    "{on: client->tcp-server, drop: {which: 0}}": r":4: faults\[0\].drop.which",
+    "{on: client->tcp-server, drop: {wich: first}}": r":4: faults\[0\].drop.wich: no such field.*did you mean which\?",
+    "{on: client->tcp-server, burst-loss: 5%}": r":4: faults\[0\].burst-loss: .* says too little",
+    "{on: client->tcp-server, reorder: 25%}": r":4: faults\[0\]: .*needs latency on the same path",
+    "{on: client->tcp-serve, loss: 10%}": r":4: faults\[0\].on: path 'client->tcp-serve': no node 'tcp-serve'",
+    "{on: client, loss: 10%}": r":4: faults\[0\].on: path 'client': expected NODE->NODE",
+    "{on: client->client, loss: 10%}": r":4: faults\[0\].on: .*two different nodes",
+    "{on: client->tcp-server, at: -1s, loss: 10%}": r":4: faults\[0\].at: '-1s' is no quantity",
+    "{on: client->tcp-server, for: 0s, loss: 10%}": r":4: faults\[0\].for: found .*greater than 0",
+    "{on: client->tcp-server, at: 61s, loss: 10%}": r":4: faults\[0\].at: 61000ms, when the scenario is over",
+    "{on: client->tcp-server, loss: 5%}, {on: client<->tcp-server, loss: 6%}": r":4: faults\[\d\]: faults clash",
+    "{on: client->tcp-server, for: 2s, loss: 5%}, {on: client->tcp-server, at: 1s, loss: 6%}": r"\[1\]: faults clash",
+    '{on: "tcp-server:8082", toxic: {type: slicer, average_size: 3B}}': r"faults\[0\].on: found .*which is no proxy",
+    '{on: "toxiproxy:8082", toxic: {type: slice}}': r"faults\[0\].toxic: found 'type': slice; expected one of",
+    '{on: "toxiproxy:8082", toxic: {average_size: 3B}}': r"faults\[0\].toxic: found no 'type'",
+    '{on: "toxiproxy:8082", toxic: {type: slicer, size: 3B}}': r"faults\[0\].toxic.size: no such field",
+    '{on: "toxiproxy:8082", toxic: {type: slicer, average_size: 3B}, loss: 5%}': r"faults\[0\].loss: no such field",
+    '{on: "toxiproxy:8082", toxic: 5}': r"faults\[0\].toxic: found 5; expected",
+    '{on: "toxiproxy:8082", toxic: {type: limit_data, bytes: 9B}}': "no workload goes to toxiproxy:8082",
+    "5": r":4: faults\[0\]: found 5; expected",
+}
+
+
+@pytest.mark.parametrize("entry", FAULTS)
+def test_faults_that_cannot_be_meant(entry: str) -> None:
+    assert re.search(FAULTS[entry], complaint(with_faults(entry)))
+
+
+WORKLOADS = {
+    "tcp: {to: tcp-server:8081, framing: length2, messages: 1}": "port 8081 speaks line.*expected framing: line",
+    "tcp: {to: tcp-server:9, framing: line, messages: 1}": "to: found 'tcp-server:9', which serves no tcp",
+    "tcp: {to: udp-server:41234, framing: line, messages: 1}": "to: found .* which serves no tcp",
+    "tcp: {to: tcp-server:8081, framing: lines, messages: 1}": r"tcp.framing: found 'lines'; expected 'raw', 'line'",
+    "tcp: {to: tcp-server:8081, framing: line}": "tcp.messages: missing",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 0}": "messages: found 0; expected .*1",
+    "tcp: {to: tcp-server:8081, framing: line, messages: true}": "messages: found true; expected a valid integer",
+    "tcp: {to: tcp-server:8081, framing: line, messages: '5'}": "messages: found '5'; expected a valid integer",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, size: 5}": "size: found 5; expected a size with its unit",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, size: 2B..1B}": "expected the smaller one first",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, size: 1MB}": "expected 0B to 65536B",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, pace: 5}": "pace: 5 is a bare number",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, family: 5}": "family: found 5; expected 4 or 6",
+    "tcp: {from: tcp-server, to: tcp-server:8081, framing: line, messages: 1}": "from 'tcp-server' to itself",
+    "tcp: {from: me, to: tcp-server:8081, framing: line, messages: 1}": "tcp.from: no node 'me'",
+    "tcp: {to: tcp-server:8081, frame: line, messages: 1}": "tcp.frame: no such field; expected one of from,",
+    "udp: {to: udp-server:41234, messages: 1, size: 65508B}": "expected 0B to 65507B",
+    "dns: {how: lookup, retries: 1}": "retries goes with how: resolve",
+    "dns: {how: resolve, names: ['a,b']}": r"dns.names\[0\]: found 'a,b'",
+    "dns: {how: resolve, names: []}": "dns.names: found 0 entries; expected at least 1",
+    "tpc: {}": r"workload\[0\]: found fields; expected one of tcp, udp, dns",
+    "tcp: 5": r"workload\[0\].tcp: found 5; expected",
+}
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_workloads_that_cannot_be_meant(workload: str) -> None:
+    line = complaint(f"about: x\nchecks: [dns]\nworkload:\n  - {workload}\n")
+    assert line.startswith("some-name:4: workload[0]")
+    assert re.search(WORKLOADS[workload], line)
+
+
+FILES = {
+    "": ":1: the file is empty",
+    "# only a comment": ":1: the file is empty",
+    "- a list": ":1: found a list; expected a scenario's fields",
+    "just text": ":1: found 'just text'; expected a scenario's fields",
+    "a:\n\t- b": r":2: not YAML: .*spaces, not tabs",
+    "a: [1, 2": ":1: not YAML",
+    'a: "open': ":1: not YAML",
+    "a: &anchor 1\nb: *anchor": ":1: anchors and aliases",
+    "a: !!python/object/apply:os.system [ls]": ":1: tags",
+    "[" * 5000: ":1: nested deeper than",
+    "a: " + "9" * 5000: ":1: a number that is too long",
+    HEAD + "seed: " + "9" * 100: ":4: seed: found 9",
+    "a: 1\nb: 2\na: 3": r":3: a: stands here a second time \(first on line 1\)",
+    "a: 1\n---\nb: 2": ":2: not YAML: .*single document",
+    "? [a]\n: 1": ":1: a field's name is a list",
+    "a: \x01": ":1: a character that YAML forbids",
+    "about: x\nsource: y": ":2: source: no such field",
+    HEAD + "seed: x": ":4: seed: found 'x'; expected a valid integer",
+    HEAD + "seeed: 1": r":4: seeed: no such field; .*did you mean seed\?",
+    HEAD + "engine: tc": ":4: engine: found 'tc'; expected 'any', 'wire' or 'netem'",
+    HEAD + "timeout: 10": ":4: timeout: 10 is a bare number",
+    HEAD + "name: No Name": ":4: name: found 'No Name'; expected lower-case",
+    HEAD + "faults: loss": ":4: faults: found 'loss'; expected a list",
+    HEAD.replace("[reliability]", "[reliable]"): r":3: checks\[0\]: no check 'reliable'; .*did you mean reliability\?",
+    HEAD.replace("[reliability]", "[fault_seen]"): r":3: checks\[0\]: fault_seen runs for every scenario",
+    HEAD.replace("[reliability]", "[{handshake: {at_lest: 1s}}]"): r"checks\[0\].handshake.at_lest: no such field",
+    HEAD.replace("[reliability]", "[{handshake: {at_least: 1}}]"): r"checks\[0\].handshake.at_least: 1 is a bare",
+    HEAD.replace("[reliability]", "[{handshake: 1}]"): r"checks\[0\].handshake: found 1; expected the check's options",
+    HEAD.replace("[reliability]", "[[a]]"): r"checks\[0\]: found a list; expected a check's name",
+    HEAD.replace("[reliability]", "[]"): r":3: checks: found 0 entries; expected at least 1",
+    HEAD.replace("about: Something.\n", ""): ":1: about: missing",
+    HEAD.replace("checks: [reliability]", ""): ":1: checks: missing",
+    GOOD + "about: again": r":14: about: stands here a second time \(first on line 1\)",
+    HEAD.replace(
+        "workload: [", 'workload: [{udp: {to: "udp-server:41234", messages: 1}}, '
+        '{udp: {to: "udp-server:41234", messages: 1, mode: echo}}, '
+    ): ":2: workload: UDP workloads ask for mode ack and echo",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FILES, ids=lambda text: text[:30])
+def test_files_that_cannot_be_meant(text: str) -> None:
+    assert re.search(FILES[text], complaint(text))
+
+
+def test_the_first_problem_is_told_and_the_others_counted() -> None:
+    line = complaint("about: x\nworkload:\n  - tcp: {to: 'tcp-server:8081'}\nchecks: [reliable]\nseed: x\n")
+    assert line.startswith("some-name:3: workload[0].tcp.framing: missing")
+    assert line.endswith("(and 3 more)")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"about: x\nname: \xff\xfe")
+    huge = tmp_path / "huge.yaml"
+    huge.write_bytes(b"#" * (1 << 20) + b"#")
+    cases = {
+        tmp_path: "not a file",
+        tmp_path / "none.yaml": "No such file",
+        tmp_path / ("x" * 300): "File name too long",
+        pipe: "not a file",
+        Path("/proc/self/mem"): r"can't be read \(Input/output error\)",
+        binary: "binary.yaml:2: not UTF-8",
+        huge: "larger than 1 MiB",
+    }
+    for path, expected in cases.items():
+        with pytest.raises(UsageError, match=expected) as caught:
+            load_scenario(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_name_that_is_no_scenario_name_needs_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "My Test.yaml"
+    file.write_text(GOOD)
+    with pytest.raises(UsageError, match="name: found 'My Test'"):
+        load_scenario(file)
+    file.write_text("name: my-test\n" + GOOD)
+    assert load_scenario(file).name == "my-test"
+
+
+# -- anything at all ---------------------------------------------------------------------------------------------------
+
+
+def loads_or_says_why(text: str) -> None:
+    try:
+        scenario(text)
+    except UsageError as error:
+        assert re.match(r"some-name:\d+: \S", str(error))
+        assert "\n" not in str(error)
+
+
+@given(st.text())
+def test_any_text_loads_or_is_refused_in_one_line(text: str) -> None:
+    loads_or_says_why(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_good_file_with_one_piece_replaced_loads_or_is_refused_in_one_line(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(GOOD)))
+    end = data.draw(st.integers(start, min(len(GOOD), start + 20)))
+    pieces = st.sampled_from(
+        ["", "\n", "null", "[]", "{}", "-1", "1e999", "true", "'", ":", "  ", "%", "ms", "\t", "~"]
+    )
+    loads_or_says_why(GOOD[:start] + data.draw(pieces | st.text(max_size=5)) + GOOD[end:])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_value_in_any_field_loads_or_is_refused_in_one_line(data: st.DataObject) -> None:
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+    fields = dict(parse_yaml(GOOD, "good").data)
+    fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(values)
+    loads_or_says_why(json.dumps(fields))
