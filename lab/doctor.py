@@ -43,7 +43,7 @@ def _tried(name: str, seen: str, attempt: Callable[[], None]) -> Finding:
     try:
         attempt()
     except MissingCapability as error:
-        return Finding(name, False, str(error).partition(". Fix: ")[0], error.fix)
+        return Finding(name, False, error.what, error.fix)
     except LabError as error:
         return Finding(name, False, str(error), "see the files that the message names")
     return Finding(name, True, seen)

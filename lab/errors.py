@@ -30,6 +30,7 @@ class MissingCapability(LabError):
     def __init__(self, name: str, what: str, fix: str) -> None:
         super().__init__(f"{what}. Fix: {fix}")
         self.name = name
+        self.what = what
         self.fix = fix
 
 

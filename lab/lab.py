@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from lab import control, stack
+from lab.engines.base import link_engine
 from lab.engines.toxiproxy import ToxiproxyEngine
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
@@ -82,6 +83,8 @@ class Lab:
         hosts = network.nodes(nodes)
         netns.check_network(network)
         netns.check_host()
+        engine = _pick(engine)
+        link_engine(engine).check_host()
         if name in control.running():
             raise UsageError(f"a lab {name!r} is up already; use it, take it down, or choose another --name")
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
@@ -95,7 +98,7 @@ class Lab:
         resolver = next((node.ipv4 for node in hosts if node.name == "dns-server"), None)
         plan = Plan(
             name=name,
-            engine=_pick(engine),
+            engine=engine,
             seed=seed,
             nodes=hosts,
             ipv4_prefix=network.ipv4.prefixlen,

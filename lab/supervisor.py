@@ -403,6 +403,12 @@ def private_files(resolver: str | None) -> None:
         raise MissingCapability("resolv.conf", "the host has no /etc/resolv.conf", "create an empty /etc/resolv.conf")
 
 
+def _as_message(error: Exception, reason: str) -> dict[str, str]:
+    if isinstance(error, MissingCapability):
+        return {"error": error.what, "name": error.name, "fix": error.fix}
+    return {"error": reason}
+
+
 def _run(plan: Plan) -> int:
     supervisor = Supervisor(plan, link_engine(plan.engine))
     reason = "stopped"
@@ -413,8 +419,7 @@ def _run(plan: Plan) -> int:
         supervisor.serve()
     except (LabError, OSError) as error:
         reason = supervisor.failed(str(error))
-        fields = {"name": error.name, "fix": error.fix} if isinstance(error, MissingCapability) else {}
-        supervisor.tell(error=reason, **fields)
+        supervisor.tell(**_as_message(error, reason))
     finally:
         end = supervisor.finish()
         if plan.evidence is not None:

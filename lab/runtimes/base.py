@@ -101,6 +101,10 @@ class LinkEngine(Protocol):
 
     name: str
 
+    @staticmethod
+    def check_host() -> None:
+        """MissingCapability, with the fix, where this host lacks what the engine needs; asked before a lab starts."""
+
     def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
         """Give every node an `eth0`, up and addressed."""
 

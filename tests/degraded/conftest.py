@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.engines.wire.engine import WireEngine
 from lab.errors import MissingCapability
 from lab.lab import Lab
 from lab.runtimes import netns
@@ -20,8 +21,9 @@ def netns_host() -> None:
     """This host can hold a netns lab, or the test is left out, saying why."""
     try:
         netns.check_host()
+        WireEngine.check_host()
     except MissingCapability as error:
-        missing("netns", str(error))
+        missing("wire" if error.name == "wire" else "netns", str(error))
 
 
 @pytest.fixture

@@ -22,15 +22,18 @@ class NetemEngine:
 
     name = "netem"
 
+    @staticmethod
+    def check_host() -> None:
+        check()
+
     def __init__(self) -> None:
         self._spaces: Sequence[NodeSpace] = ()
         self._worker: Worker | None = None
 
     def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
-        """MissingCapability where the kernel lacks a part; UsageError where the plan asks for what netem can't do."""
+        """UsageError where the plan asks for what netem can't do."""
         if plan.forced_drops is not None:
             raise UsageError("engine netem can't repeat the drops of a recorded run; use --engine wire")
-        check()
         self._spaces = spaces
         switch.build(spaces, plan)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.engines import links
 from lab.engines.wire import loop
 from lab.engines.worker import Worker
-from lab.errors import LabFailure
+from lab.errors import LabFailure, MissingCapability
 from lab.runtimes import linux
 from lab.runtimes.base import NodeSpace, Plan, Spawner
 
@@ -19,6 +20,13 @@ class WireEngine:
     """See `lab.runtimes.base.LinkEngine`."""
 
     name = "wire"
+
+    @staticmethod
+    def check_host() -> None:
+        if not os.access(linux.TUN_DEVICE, os.R_OK | os.W_OK):
+            exists = Path(linux.TUN_DEVICE).exists()
+            fix = f"sudo chmod 0666 {linux.TUN_DEVICE}" if exists else "sudo modprobe tun"
+            raise MissingCapability("wire", f"{linux.TUN_DEVICE} is {'not open to you' if exists else 'missing'}", fix)
 
     def __init__(self) -> None:
         self._taps: list[int] = []

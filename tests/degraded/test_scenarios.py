@@ -1,0 +1,107 @@
+"""Every scenario that ships, on the wire: it passes and says why, replays repeat its drops, a deaf engine never passes.
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import stack
+from lab.checks import Verdict
+from lab.faults import Fault, Match
+from lab.lab import Lab
+from lab.replay import replay
+from lab.report.result import RunResult
+from lab.report.text import lines
+from lab.runner import Options, run
+from lab.scenario import PlacedToxic, Scenario, load_scenario, shipped
+from tests.capabilities import missing
+from tests.conftest import RanOn
+
+SCENARIOS = [load_scenario(path) for path in shipped().values()]
+SEEDS = range(10)
+AT_ONCE = 4
+
+
+@pytest.fixture(params=SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
+def scenario(request: pytest.FixtureRequest, needs_netns: None, ran_on: RanOn) -> Scenario:
+    asked: Scenario = request.param
+    if asked.toxics():
+        if stack.find_toxiproxy() is None:
+            missing("toxiproxy", stack.TOXIPROXY_HINT)
+        ran_on("netns", "toxiproxy")
+    return asked
+
+
+def told(result: RunResult) -> str:
+    return "\n".join(lines(result))
+
+
+def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, tmp_path: Path) -> None:
+    first = run(scenario, Options(out=tmp_path))
+    assert first.verdict == Verdict.PASS, told(first)
+    proof = next(check for check in first.checks if check.name == "fault_seen")
+    assert proof.summary != "no fault asked"
+    again = replay(Path(first.evidence), Options(out=tmp_path))
+    repeated = next(check for check in again.checks if check.name == "replay")
+    assert repeated.verdict == Verdict.PASS, told(again)
+
+
+class Silent:
+    """A deaf engine: it takes every fault, and does nothing."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        pass
+
+    def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
+        return {
+            "proxy": f"port-{placed.port}",
+            "port": placed.port,
+            "name": "deaf",
+            "type": placed.toxic.type,
+            "stream": placed.toxic.stream,
+            "attributes": placed.toxic.attributes(),
+            "note": None,
+        }
+
+    def remove_toxic(self, toxic: dict[str, Any]) -> None:
+        pass
+
+
+class Pretending(Silent):
+    """A worse one: the ledger shows each fault as set, but it never acts."""
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        never = Match(payload="no packet ever says this", until_ms=0.001)
+        self._lab.set_faults(path, *(fault.model_copy(update={"match": never}) for fault in faults[:1]))
+
+
+@pytest.mark.parametrize("deaf", [Silent, Pretending])
+def test_a_deaf_engine_never_passes(scenario: Scenario, deaf: type[Silent], tmp_path: Path) -> None:
+    result = run(scenario, Options(out=tmp_path, placer=deaf))
+    assert result.verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL), told(result)
+    assert next(check for check in result.checks if check.name == "fault_seen").verdict == Verdict.INCONCLUSIVE
+
+
+def test_no_verdict_changes_with_the_seed(needs_netns: None, tmp_path: Path) -> None:
+    """Ten seeds of each, several labs at a time; each in a process of its own, as `lab run` is."""
+    names = [one.name for one in SCENARIOS if not one.toxics() or stack.find_toxiproxy() is not None]
+
+    def verdict(name: str, seed: int) -> tuple[str, int, str, str]:
+        command = [sys.executable, "-m", "lab.cli", "run", name, "--seed", str(seed), "--json", "--out", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        report = json.loads(done.stdout)
+        return name, seed, report["verdict"], done.stdout
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = list(pool.map(lambda one: verdict(*one), [(name, seed) for name in names for seed in SEEDS]))
+    assert [run for run in runs if run[2] != Verdict.PASS] == []
