@@ -1,4 +1,4 @@
-"""Every scenario that ships, on the wire: it passes and says why, replays repeat its drops, a deaf engine never passes.
+"""Every scenario that ships, on the wire: it passes and says why, replays repeat drops, a deaf engine never passes."""
 
 from __future__ import annotations
 
