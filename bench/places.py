@@ -116,7 +116,8 @@ class Bridged:
 
     def answers(self) -> bool:
         """Whether `a` reaches `b`: a connection to a closed port is refused, not lost."""
-        code = f"import socket; s = socket.socket(); s.settimeout(1); raise SystemExit(s.connect_ex(({self.address!r}, 9)))"
+        there = (self.address, 9)
+        code = f"import socket; s = socket.socket(); s.settimeout(1); raise SystemExit(s.connect_ex({there!r}))"
         return self.run("a", [sys.executable, "-c", code]).wait() == ECONNREFUSED
 
     def _ip(self, host: str, words: str) -> None:

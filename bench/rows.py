@@ -155,7 +155,7 @@ IDLE_SECONDS = 10.0
 
 
 def idle_share() -> float:
-    """Percent of one core that a whole idle lab uses, all its processes together (the kernel's Documentation/scheduler/sched-stats.rst)."""
+    """Percent of one core that a whole idle lab uses, all its processes together (Linux's sched-stats.rst)."""
     with TemporaryDirectory() as folder, Lab.up(f"bench-{os.getpid()}", publish=(), evidence=Path(folder)) as lab:
         supervisor = int(lab.status()["supervisor_pid"])
         before = _cpu_ns(supervisor)

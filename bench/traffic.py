@@ -1,6 +1,6 @@
 """Senders and sinks for the benchmarks: small programs that run inside nodes. `python -m bench.traffic ROLE ARGS...`
 
-Each prints one JSON line. Stamps are CLOCK_REALTIME, which all nodes of one host share and the kernel stamps with.
+Each prints one JSON line. Stamps are CLOCK_REALTIME, which all nodes of one host share.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def paced_sender(host: str, port: str, rate: str, seconds: str, protocol: str) -
 
 
 def delay_sink(port: str, protocol: str) -> dict[str, object]:
-    """One-way delays in ms, to the moment the kernel took each message in: when this program runs is not the network's."""
+    """One-way delays in ms, to the moment the kernel took each message in: when we run is not the network's doing."""
     end = _accept(int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     delays: list[float] = []

@@ -194,6 +194,10 @@ class Lab:
                 return ToxiproxyEngine(host, int(port))
         raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
 
+    def packets(self) -> int:
+        """How many packets the engine has seen since the lab came up."""
+        return int(control.ask(self.name, {"do": "show"})[0]["packets"])
+
     def await_quiet(self, quiet_ms: float = 30.0, seconds: float = 3.0) -> None:
         """Until nothing waits on the wire and no packet came for `quiet_ms`, or `seconds` are over."""
         deadline, since, last = time.monotonic() + seconds, time.monotonic(), None
