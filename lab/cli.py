@@ -286,6 +286,10 @@ def run(
     loaded = [load_scenario(find_scenario(name)) for name in names]
     if junit is not None and not junit.resolve().parent.is_dir():
         raise UsageError(f"--junit {junit}: there is no folder {junit.parent}; create it first")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}; choose another folder") from error
     results: list[RunResult] = []
     with progress(len(loaded), Console(stderr=True)) as shown:
         for scenario in loaded:

@@ -89,7 +89,10 @@ class Lab:
             raise UsageError(f"a lab {name!r} is up already; use it, take it down, or choose another --name")
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
         folder = (evidence or new_folder(name)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_folder(folder, error) from error
         services = stack.services(hosts, folder, seed, udp_mode)
         notes = () if stack.find_toxiproxy() or "toxiproxy" not in nodes else (_NO_TOXIPROXY,)
         running = {service.node for service in services}
@@ -280,9 +283,13 @@ def new_folder(name: str, root: FilePath | None = None) -> FilePath:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UsageError(f"evidence folder {folder}: {error.strerror}; choose another with --out DIR") from error
+            raise _no_folder(folder, error) from error
         return folder
     raise LabFailure(f"no free folder name under {root} for {name}-{stamp}")
+
+
+def _no_folder(folder: FilePath, error: OSError) -> UsageError:
+    return UsageError(f"evidence folder {folder}: {error.strerror}; choose another with --out DIR")
 
 
 def _await_end(pid: int, name: str) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from lab.errors import UsageError
 
@@ -13,6 +14,12 @@ NODE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DEFAULT_IPV4 = "10.77.0.0/24"
 DEFAULT_IPV6 = "fd77:1ab::/64"
 MAX_NODES = 100
+_Block = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NO_HOSTS: list[_Block] = [
+    ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+]
+_NO_HOSTS += [ipaddress.ip_network(text) for text in ("::/8", "fe80::/10", "ff00::/8")]
+"""Loopback, link-local, multicast and reserved: no block of a network's hosts (RFC 6890; RFC 4291, 2.4)."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class Network:
             raise UsageError(f"network: {error}; expected blocks such as {DEFAULT_IPV4} and {DEFAULT_IPV6}") from error
         if network.ipv4.prefixlen > 28 or network.ipv6.prefixlen > 120:
             raise UsageError(f"network {ipv4}, {ipv6}: too small; expected /28 or wider, and /120 or wider for IPv6")
+        blocks: list[_Block] = [network.ipv4, network.ipv6]
+        for block, special in product(blocks, _NO_HOSTS):
+            if block.version == special.version and block.overlaps(special):
+                raise UsageError(f"network {block}: overlaps {special}, which is no place for hosts; choose another")
         return network
 
     def nodes(self, names: Sequence[str]) -> tuple[Node, ...]:
