@@ -17,7 +17,6 @@ from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import click
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -36,6 +35,7 @@ from lab.scenario import find_scenario, load_scenario, shipped
 from lab.schema import scenario_schema
 from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
 from lab.units import DURATIONS_MS, parse_quantity
+from lab.yaml_file import parse_yaml
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 lab_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
@@ -208,13 +208,10 @@ def _asked(shorts: dict[str, str], jitter: str | None) -> list[tuple[str, Any]]:
 
 
 def _yaml_fault(text: str) -> list[tuple[str, Any]]:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--fault {text!r}: not YAML ({str(error).splitlines()[0]})") from error
+    value = parse_yaml(text, "--fault").data
     if not isinstance(value, dict):
         raise UsageError(f"--fault {text!r}: expected KIND: VALUE, such as 'loss: {{every: 5}}'")
-    return [(str(kind), one) for kind, one in value.items()]
+    return list(value.items())
 
 
 def _fault(kind: str, value: Any) -> Fault:

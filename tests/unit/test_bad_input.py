@@ -121,6 +121,7 @@ COMMANDS = [
     schema extra
 """.strip().splitlines()
 ]
+COMMANDS.append(f"fault set client->tcp-server --fault {'[' * 5000}")
 
 
 def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -142,7 +143,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
     return line
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:60])
 def test_command_lines(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     refused(shlex.split(command), monkeypatch, capsys)
 
