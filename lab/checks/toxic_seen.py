@@ -12,6 +12,7 @@ from lab.evidence.evidence import Evidence
 from lab.packets import FIN, RST, TCP, Packet
 
 PROXY = "toxiproxy"
+BANDWIDTH_SLICE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,15 @@ def _slicer(passage: Passage, attributes: dict[str, Any]) -> str | None:
 
 
 def _bandwidth(passage: Passage, attributes: dict[str, Any]) -> str | None:
-    """No more leaves than the rate allows, and it takes longer than it took to come."""
-    left = passage.data_left
+    """It leaves more slowly than it came, and no more than the rate allows; toxiproxy deals in slices of 100 ms."""
+    came, left = passage.data_came, passage.data_left
     if len(left) < 2:
         return None
     seconds = (left[-1].time - left[0].time) / 1e9
-    size = sum(one.size for one in left[1:])
-    came = passage.data_came
+    size = sum(one.size for one in left)
     slower = seconds > (came[-1].time - came[0].time) / 1e9
-    return f"{size / 1000 / seconds:.1f} kB/s" if slower and size / 1000 / seconds <= attributes["rate"] * 1.1 else None
+    allowed = attributes["rate"] * 1000 * (seconds + 2 * BANDWIDTH_SLICE_SECONDS)
+    return f"{size / 1000 / seconds:.1f} kB/s" if slower and size <= allowed else None
 
 
 def _timeout(passage: Passage, attributes: dict[str, Any]) -> str | None:

@@ -1,0 +1,75 @@
+"""Every toxic of toxiproxy 2.12, on the real server: its mark is in the captures, and it is gone when removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import stack
+from lab.checks import Verdict
+from lab.errors import UsageError
+from lab.faults.toxics import LatencyToxic, SlicerToxic
+from lab.lab import Lab
+from lab.report.text import lines
+from lab.runner import Options, run
+from lab.scenario import load_scenario
+from tests.capabilities import missing
+from tests.conftest import RanOn
+
+TOXICS = {
+    "latency": "{type: latency, stream: upstream, latency: 100ms, jitter: 20ms}",
+    "bandwidth": "{type: bandwidth, stream: upstream, rate: 800kbit}",
+    "slow_close": "{type: slow_close, stream: upstream, delay: 300ms}",
+    "timeout": "{type: timeout, stream: upstream, timeout: 500ms}",
+    "reset_peer": "{type: reset_peer, stream: downstream, timeout: 100ms}",
+    "slicer": "{type: slicer, stream: upstream, average_size: 20B, delay: 100us}",
+    "limit_data": "{type: limit_data, stream: upstream, bytes: 1000B}",
+}
+
+
+@pytest.fixture
+def needs_toxiproxy(needs_netns: None, ran_on: RanOn) -> None:
+    if stack.find_toxiproxy() is None:
+        missing("toxiproxy", stack.TOXIPROXY_HINT)
+    ran_on("netns", "toxiproxy")
+
+
+@pytest.mark.parametrize("toxic", TOXICS.values(), ids=TOXICS)
+def test_leaves_its_mark(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
+    file = tmp_path / "one-toxic.yaml"
+    file.write_text(
+        "about: One toxic.\n"
+        "workload:\n"
+        '  - tcp: {to: "toxiproxy:8082", framing: length2, messages: 10, size: 4KiB, window: 10, timeout: 2s}\n'
+        "faults:\n"
+        f"  - {{on: 'toxiproxy:8082', toxic: {toxic}}}\n"
+        "checks: [reliability]\n"
+    )
+    result = run(load_scenario(file), Options(out=tmp_path))
+    seen = next(check for check in result.checks if check.name == "fault_seen")
+    assert seen.verdict == Verdict.PASS, "\n".join(lines(result))
+
+
+def test_is_gone_when_removed(lab: Lab, needs_toxiproxy: None) -> None:
+    engine = lab.toxiproxy()
+    placed = engine.place(8082, LatencyToxic(stream="upstream", latency_ms=10))
+    also = engine.place(8082, SlicerToxic(stream="downstream", average_size_bytes=100))
+    assert len(engine.shown()) == 2
+    engine.remove(placed)
+    engine.remove(placed)
+    assert [one["type"] for one in engine.shown()] == ["slicer"]
+    engine.remove(also)
+    assert engine.shown() == []
+
+
+def test_random_ones_say_that_no_seed_reaches_them(lab: Lab, needs_toxiproxy: None) -> None:
+    engine = lab.toxiproxy()
+    placed = engine.place(8082, LatencyToxic(latency_ms=10, toxicity_percent=50))
+    engine.remove(placed)
+    assert "no seed" in placed["note"]
+
+
+def test_a_port_without_a_proxy_is_refused(lab: Lab, needs_toxiproxy: None) -> None:
+    with pytest.raises(UsageError, match="no proxy listens on port 9"):
+        lab.toxiproxy().place(9, LatencyToxic(latency_ms=10))
