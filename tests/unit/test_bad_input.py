@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shlex
 import sys
@@ -17,6 +18,8 @@ from lab.scenario import parse_scenario
 from tests.broken_scenarios import GOOD, broken_files
 
 GENERATED = 80
+NAME = "broken-lab"
+"""Of the lab that a command would bring up if it were not refused; another's lab is never looked at."""
 PIECES = [
     "",
     "\n",
@@ -60,8 +63,8 @@ COMMANDS = [
     up --network fd00::/64
     up --network6 10.0.0.0/24
     up --network6 fd00::/126
-    up --name broken --network 127.0.0.0/8
-    up --name broken --out /proc/nowhere
+    up --name broken-lab --network 127.0.0.0/8
+    up --name broken-lab --out /proc/nowhere
     up --jsn
     status --name nobody
     status extra
@@ -126,11 +129,10 @@ COMMANDS.append(f"fault set client->tcp-server --fault {'[' * 5000}")
 
 def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """The line that it is refused with."""
-    before = control.running()
     monkeypatch.setattr(sys, "argv", ["lab", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
-    stood_up = [name for name in control.running() if name not in before]
+    stood_up = [name for name in control.running() if name == NAME or name.startswith(f"run-{os.getpid()}-")]
     for name in stood_up:
         Lab(name).down()
     told = capsys.readouterr()
@@ -145,7 +147,9 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:60])
 def test_command_lines(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(shlex.split(command), monkeypatch, capsys)
+    words = shlex.split(command)
+    named = [*words, "--name", NAME] if words[0] == "up" and "--name" not in words else words
+    refused(named, monkeypatch, capsys)
 
 
 def generated() -> list[str]:
