@@ -195,17 +195,26 @@ def _pseudo_header(packet: Packet) -> bytes:
 
 
 def with_source_port(packet: Packet, port: int) -> bytes:
-    """The frame with another TCP or UDP source port, checksums mended."""
+    """The frame with another TCP or UDP source port, its checksum as right or wrong as before."""
     return _with_port(packet, packet.l4_at, port)
 
 
 def with_target_port(packet: Packet, port: int) -> bytes:
-    """The frame with another TCP or UDP destination port, checksums mended."""
+    """The frame with another TCP or UDP destination port, its checksum as right or wrong as before."""
     return _with_port(packet, packet.l4_at + 2, port)
 
 
 def _with_port(packet: Packet, at: int, port: int) -> bytes:
-    return with_checksums(packet.frame[:at] + _U16.pack(port) + packet.frame[at + 2 :])
+    """Mends the checksum by the difference (RFC 1624, 3): that works for a datagram's first fragment too."""
+    out = bytearray(packet.frame)
+    old, out[at : at + 2] = _U16.unpack_from(out, at)[0], _U16.pack(port)
+    checksum_at = packet.l4_at + (16 if packet.protocol == TCP else 6)
+    checksum = _U16.unpack_from(out, checksum_at)[0]
+    if packet.protocol == TCP or checksum:
+        # The difference is taken modulo 65535; of its two zeros, UDP keeps the other one for "no checksum" (RFC 768).
+        mended = 0xFFFF - (0xFFFF - checksum - old + port) % 0xFFFF
+        out[checksum_at : checksum_at + 2] = _U16.pack(mended)
+    return bytes(out)
 
 
 def reset_for(packet: Packet, *, towards_sender: bool) -> bytes:

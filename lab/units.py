@@ -60,9 +60,10 @@ Kilobits = Annotated[float, _quantity(RATES_KBIT, "2mbit"), Field(gt=0, le=1e9),
 
 
 def _whole(value: float) -> int:
-    if not math.isfinite(value) or value != int(value):
+    """`1.001kB` is 1001 bytes, though not quite in floating point."""
+    if not math.isfinite(value) or abs(value - round(value)) > 1e-6:
         raise ValueError(f"{value!r} is no whole number of bytes")
-    return int(value)
+    return round(value)
 
 
 Bytes = Annotated[

@@ -13,6 +13,7 @@ PACKET: kind u8, decision u8, source node u8, target node u8, flow u32, packet i
 DEPART, or never), ordinal in flow u32, CRC-32 of the payload u32, acts u32, frame size u16, payload size u16, asked
 delay u64 (ns), detail u32, copies u16, copy u16.
 A packet of which copies met different fates has one PACKET record for the original and one for each dropped copy.
+Where more is decided about a packet that waits (a queue behind a jittered delay), one more record says all anew.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MAGIC = b"FLEDGER1"
 PACKET, DEPART, NOTE = 1, 2, 3
 DELIVERED, DROPPED, WAITING, INJECTED = 0, 1, 2, 3
 """Decisions. WAITING: to be delivered later, as DEPART records say. INJECTED: forged by a fault, then as WAITING."""
+LATER = 0x80
+"""Added to the decision where it was made about a packet that waited: it takes the place of the one told before."""
 
 PACKET_RECORD = Struct("<BBBBIQQQIIIHHQIHH")
 DEPART_RECORD = Struct("<BBBBHHQQ")

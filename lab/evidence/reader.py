@@ -62,6 +62,7 @@ class FaultNote:
     kind: str
     describe: str
     leaves: tuple[Effect, ...]
+    reorders: bool
     set_at: int
     cleared_at: int | None = None
 
@@ -158,6 +159,9 @@ class _Reading:
             copy,
         ) = record
         path, label = self._flows[flow]
+        decision, later = decision & ~form.LATER, decision & form.LATER
+        if later and self._amend(number, copy, decision, self._acts[acts], delay):
+            return
         departures = [(0, left)] if left else []
         entry = Entry(
             number, path, label, ordinal, copy, decision, self._acts[acts], arrived, size, payload, crc, delay, detail,
@@ -166,6 +170,15 @@ class _Reading:
         self.ledger.entries.append(entry)
         if decision in (form.WAITING, form.INJECTED) or copy == 0:
             self._open.setdefault(number, entry)
+
+    def _amend(self, number: int, copy: int, decision: int, acts: tuple[Act, ...], delay: int) -> bool:
+        """More was decided about a packet that waited. Returns whether that is all: a dropped copy has its own."""
+        original = self._open[number]
+        if decision == form.DROPPED:
+            original.copies -= 1
+        if copy == 0:
+            original.decision, original.acts, original.delay = decision, acts, delay
+        return copy == 0 or decision != form.DROPPED
 
     def _depart(self, record: tuple[Any, ...]) -> None:
         _, copy, _, _, _, _, number, left = record
@@ -185,6 +198,7 @@ class _Reading:
                     note["fault"],
                     note["describe"],
                     tuple(map(Effect, note["leaves"])),
+                    note["reorders"],
                     note["t"],
                 )
                 self._faults[fault.id] = fault

@@ -146,8 +146,7 @@ def _conserve(account: Account, entry: Entry, dropped_copies: int, ledger: Ledge
 def _compare_order(account: Account, evidence: Evidence) -> None:
     """On a path where no fault ever moved a packet, packets leave in the order in which they came."""
     entries = [entry for entry in evidence.ledger.entries if not entry.copy]
-    moved = {entry.path for entry in entries if entry.did(Effect.HELD) or entry.did(Effect.OVERTOOK)}
-    moved |= {fault.path for fault in evidence.ledger.faults if _may_reorder(fault.describe)}
+    moved = {fault.path for fault in evidence.ledger.faults if fault.reorders}
     last: dict[str, tuple[int, int]] = {}
     for packet, path, left in sorted(
         ((entry.packet, entry.path, left) for entry in entries for _, left in entry.departures if not entry.injected),
@@ -159,7 +158,3 @@ def _compare_order(account: Account, evidence: Evidence) -> None:
         if packet < before[0] and left > before[1]:
             account.wrong(f"overtaken by packet {before[0]} on {path}, where no fault reorders", f"ledger {packet}")
         last[path] = max(before, (packet, left))
-
-
-def _may_reorder(describe: str) -> bool:
-    return "jitter" in describe or "trace" in describe

@@ -17,7 +17,7 @@ from pathlib import Path as FilePath
 from struct import Struct
 from zlib import crc32
 
-from lab.engines.wire.core import Act, Flow, PathState, Transit
+from lab.engines.wire.state import Act, Flow, PathState, Transit
 from lab.evidence import ledger
 from lab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option
 from lab.topology import Node
@@ -83,20 +83,29 @@ class FileRecorder:
             self.flush()
 
     def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
-        packet = transit.packet
         decision = ledger.DROPPED if transit.dropped else ledger.INJECTED if transit.injected else ledger.WAITING
+        acts = self._put_down(path, flow, packet_id, transit, decision)
+        if transit.packet.copy == 0 and not transit.injected:
+            comment = self._comment(decision, acts, transit)
+            self._capture(self._sent, path.source, transit.original.frame, packet_id, comment, now)
+
+    def decided_later(self, path: PathState, transit: Transit) -> None:
+        decision = ledger.LATER | (ledger.DROPPED if transit.dropped else ledger.WAITING)
+        self._put_down(path, transit.flow, transit.packet_id, transit, decision)
+
+    def _put_down(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, decision: int) -> int:
+        """One PACKET record; returns the number of its acts."""
         acts = self.acts(transit.acts) if transit.acts else 0
-        original, payload = transit.original.frame, transit.original.payload
+        original, packet = transit.original.frame, transit.packet
+        payload = transit.original.payload
         self._ledger.parts.append(
             _PACKET(
-                1, decision, path.source, path.target, flow.number, packet_id, now, 0, packet.ordinal,
+                1, decision, path.source, path.target, flow.number, packet_id, transit.arrived, 0, packet.ordinal,
                 crc32(payload), acts, len(original), len(payload), transit.delay, transit.detail,
                 transit.copies, packet.copy,
             )
         )  # fmt: skip
-        if packet.copy == 0 and not transit.injected:
-            comment = self._comment(decision, acts, transit)
-            self._capture(self._sent, path.source, original, packet_id, comment, now)
+        return acts
 
     def delivered(self, path: PathState, transit: Transit, now: int) -> None:
         frame = transit.frame

@@ -82,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep the packet until `passes` later packets of its path have been delivered."""
+    """Keep the packet until `passes` later packets of its flow have been delivered."""
 
     passes: int
     reason: str

@@ -41,13 +41,13 @@ class BurstLoss(Fault):
         in_bad, in_good = Drop("burst, bad state"), Drop("burst, good state")
         enter, leave = self.enter_percent / 100, self.leave_percent / 100
         bad_loss, good_loss = self.bad_loss_percent / 100, self.good_loss_percent / 100
-        bad = False
+        bad, last = False, 0
 
         def decide(packet: Packet, now_ns: int) -> Drop | None:
-            nonlocal bad
+            nonlocal bad, last
             turn, chance, _, _ = draw.four(packet)
-            if packet.copy == 0:
-                bad = turn >= leave if bad else turn < enter
+            if packet.ordinal != last:  # the state turns once for a packet and its copies
+                bad, last = turn >= leave if bad else turn < enter, packet.ordinal
             if bad:
                 return in_bad if chance < bad_loss else None
             return in_good if chance < good_loss else None

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from lab.faults.base import Draw, Fault
-from lab.faults.match import Ordinals
+from lab.faults.match import Ordinals, numbering
 from lab.packets import Packet
 from lab.units import Percent
 
@@ -16,10 +16,10 @@ Hit = Callable[[Packet], bool]
 
 
 class ChanceFault(Fault):
-    """A fault with one of `percent`, `every`, `nth`; the last two count, from 1, what `match` selects of a flow."""
+    """A fault with one of `percent`, `every`, `nth`; the last two count, from 1, what reaches the fault of a flow."""
 
     percent: Percent | None = None
-    every: Annotated[int, Field(ge=1)] | None = None
+    every: Annotated[int, Field(ge=1, strict=True)] | None = None
     nth: Ordinals | None = None
 
     @model_validator(mode="after")
@@ -43,12 +43,7 @@ class ChanceFault(Fault):
 
 
 def _counted(nth: frozenset[int], every: int | None) -> Hit:
-    seen = 0
-
-    def hit(packet: Packet) -> bool:
-        nonlocal seen
-        if packet.copy == 0:  # a duplicate made on the way is not one more packet of the flow
-            seen += 1
-        return seen % every == 0 if every is not None else seen in nth
-
-    return hit
+    number = numbering()
+    if every is not None:
+        return lambda packet: number(packet) % every == 0
+    return lambda packet: number(packet) in nth

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from lab.errors import UsageError
 from lab.faults.base import Fault
+from lab.faults.duplicate import Duplicate
+
+COPY_LIMIT = 1000
+"""How many of one packet the duplicates of a path may make of it, together."""
 
 
 def check_composition(faults: Sequence[Fault]) -> None:
@@ -14,15 +19,27 @@ def check_composition(faults: Sequence[Fault]) -> None:
     Two of one kind clash unless their `match` differs (netem merges all of a path into one qdisc with one of each);
     two that hold state for the whole path (`per_path`) always clash.
     """
-    kinds = {fault.kind for fault in faults}
     for number, fault in enumerate(faults):
         for other in faults[:number]:
-            if fault.kind == other.kind and (fault.per_path or fault.match == other.match):
-                raise UsageError(
-                    f"faults clash: {other.describe()!r} and {fault.describe()!r} on one path; "
-                    f"expected one {fault.kind}, or two with different 'match'"
-                )
-        if fault.needs and not fault.needs & kinds:
-            raise UsageError(
-                f"fault {fault.describe()!r} needs {' or '.join(sorted(fault.needs))} on the same path; add it"
-            )
+            _check_pair(other, fault)
+        _check_needs(fault, {other.kind for other in faults})
+    made = prod(1 + fault.copies for fault in faults if isinstance(fault, Duplicate))
+    if made > COPY_LIMIT:
+        raise UsageError(f"duplicate: together up to {made} of one packet; expected {COPY_LIMIT} at most, fewer copies")
+
+
+def _check_pair(one: Fault, other: Fault) -> None:
+    if one.kind != other.kind:
+        return
+    clash = f"faults clash: {one.describe()!r} and {other.describe()!r} on one path; expected one {one.kind}"
+    if one.per_path:
+        raise UsageError(f"{clash}, which is for the whole path")
+    if one.match == other.match:
+        raise UsageError(f"{clash}, or two with different 'match'")
+
+
+def _check_needs(fault: Fault, kinds: set[str]) -> None:
+    if fault.needs and not fault.needs & kinds:
+        raise UsageError(
+            f"fault {fault.describe()!r} needs {' or '.join(sorted(fault.needs))} on the same path; add it"
+        )

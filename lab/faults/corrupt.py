@@ -12,10 +12,11 @@ from lab.packets import Packet, with_checksums
 
 
 class Corrupt(ChanceFault):
-    """Flip `bits` neighbouring bits of the transport's payload; a packet without payload is left alone.
+    """Flip `bits` neighbouring bits of the transport's payload; one without payload is left alone, and not counted.
 
     `checksum: broken` leaves the checksum as it was, so that the receiving stack drops the packet (RFC 9293, 3.1;
-    RFC 768). `fixed` mends it: only the application can notice.
+    RFC 768). `fixed` mends it: only the application can notice. A fragment's checksum covers its fellows too, so it
+    can't be mended: `fixed` leaves fragments alone.
     """
 
     kind: ClassVar[str] = "corrupt"
@@ -24,7 +25,7 @@ class Corrupt(ChanceFault):
     short: ClassVar[str | None] = "percent"
 
     # At most 15 neighbouring bits: a run that short never leaves the ones' complement sum as it was.
-    bits: Annotated[int, Field(ge=1, le=15)] = 1
+    bits: Annotated[int, Field(ge=1, le=15, strict=True)] = 1
     checksum: Literal["broken", "fixed"] = "broken"
 
     def decider(self, draw: Draw) -> Decider:
@@ -32,7 +33,7 @@ class Corrupt(ChanceFault):
 
         def decide(packet: Packet, now_ns: int) -> Change | None:
             room = (packet.payload_end - packet.payload_at) * 8 - self.bits + 1
-            if room <= 0 or not hit(packet):
+            if room <= 0 or (packet.fragment and self.checksum == "fixed") or not hit(packet):
                 return None
             at = packet.payload_at * 8 + int(draw.four(packet)[1] * room)
             frame = flip(packet.frame, at, self.bits)

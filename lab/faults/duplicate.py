@@ -18,7 +18,7 @@ class Duplicate(ChanceFault):
     leaves: ClassVar[frozenset[Effect]] = frozenset({Effect.DUPLICATED})
     short: ClassVar[str | None] = "percent"
 
-    copies: Annotated[int, Field(ge=1, le=100)] = 1
+    copies: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
 
     def decider(self, draw: Draw) -> Decider:
         verdict, hit = Copies(self.copies, self.why()), self.hit(draw)

@@ -11,10 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from lab.faults.base import Decider, Delay, Draw, Effect, Fault, Stage
+from lab.faults.match import Match
 from lab.packets import Packet
 from lab.units import Milliseconds, Percent
 
-TRACE_LIMIT = 1_000_000
+TRACE_LIMIT = 4000
+"""Delays in a trace: what an order to the engine has room for."""
 _NORMAL = NormalDist()
 _PARETO_SHAPE = 3.0
 _PARETO_MEAN = _PARETO_SHAPE / (_PARETO_SHAPE - 1)
@@ -51,9 +53,11 @@ class Latency(Fault):
     """Delay each packet by `delay_ms`, give or take `jitter_ms`; or by the delays of a trace, in turn, over and over.
 
     Jitter is uniform in delay +- jitter, or has `jitter_ms` as its standard deviation (normal; pareto with shape 3,
-    as iproute2's table). A delay is never below zero, and with uniform jitter never below delay - jitter.
+    as iproute2's table). A packet never leaves before what was asked: the delay without jitter; delay - jitter where
+    that is uniform, delay - 0.58 jitter for pareto; never less than 0, which is all that is sure of normal.
     `correlation_percent` mixes in the flow's last draw, as tc-netem(8) does; it narrows the spread.
     With jitter or a trace a packet may overtake another, as under netem; each flow runs through a trace by itself.
+    Packets that `match` leaves out don't wait for those that it delays.
     """
 
     kind: ClassVar[str] = "latency"
@@ -79,7 +83,7 @@ class Latency(Fault):
 
     @property
     def reorders(self) -> bool:
-        return bool(self.jitter_ms) or self.trace is not None
+        return bool(self.jitter_ms) or self.trace is not None or self.match != Match()
 
     def decider(self, draw: Draw) -> Decider:
         if self.trace is not None:

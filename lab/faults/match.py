@@ -10,6 +10,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from lab.packets import ACK, FIN, FLAG_NAMES, PSH, RST, SYN, TCP, UDP, URG, Packet
 from lab.units import Milliseconds
 
+
+def numbering() -> Callable[[Packet], int]:
+    """Counts the packets of a flow that it is asked about, from 1; a packet's copies bear its number."""
+    count = last = 0
+
+    def number(packet: Packet) -> int:
+        nonlocal count, last
+        if packet.ordinal != last:
+            count, last = count + 1, packet.ordinal
+        return count
+
+    return number
+
+
 Selected = Callable[[Packet, int], bool]
 """(packet, ns since the fault was set) -> is it meant. Counts per flow where `which` asks for it."""
 
@@ -24,11 +38,13 @@ def _numbers(value: Any) -> Any:
 
 
 Ordinals = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...],
+    tuple[Annotated[int, Field(ge=1, strict=True)], ...],
     BeforeValidator(_numbers, json_schema_input_type=Literal["first"] | int | list[int]),
     Field(min_length=1),
 ]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+
+StreamByte = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
 class Match(BaseModel):
@@ -40,7 +56,8 @@ class Match(BaseModel):
         tcp: flags such as `syn+ack`. Those named are set; SYN, FIN and RST not named are clear; `syn` alone has no ACK.
         data: only packets with (true) or without (false) payload.
         payload: the payload contains this text (UTF-8).
-        stream: [first, last] bytes of the TCP stream, counted from 0; a segment that holds any of them matches.
+        stream: [first, last] bytes of the TCP stream, counted from 0; a segment that holds any of them matches. Beyond
+            4 GiB the count starts again, as sequence numbers do.
         which: the numbers, from 1, of the packets meant, among those of one flow that fit all else.
         after_ms, until_ms: the time window, counted from when the fault was set.
     """
@@ -60,7 +77,7 @@ class Match(BaseModel):
     tcp: str | None = None
     data: bool | None = None
     payload: Annotated[str, Field(min_length=1)] | None = None
-    stream: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    stream: tuple[StreamByte, StreamByte] | None = None
     which: Ordinals | None = None
     after_ms: Milliseconds = 0.0
     until_ms: Milliseconds | None = None
@@ -121,16 +138,8 @@ class Match(BaseModel):
 
 
 def _counted(tests: list[Selected], which: frozenset[int]) -> Selected:
-    seen = 0
-
-    def select(packet: Packet, now_ns: int) -> bool:
-        nonlocal seen
-        if not all(test(packet, now_ns) for test in tests):
-            return False
-        seen += 1
-        return seen in which
-
-    return select
+    number = numbering()
+    return lambda packet, now_ns: all(test(packet, now_ns) for test in tests) and number(packet) in which
 
 
 def _overlaps(packet: Packet, first: int, last: int) -> bool:

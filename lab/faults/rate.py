@@ -8,16 +8,22 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from lab.faults.base import Decider, Delay, Draw, Drop, Effect, Fault, Stage, Verdict
+from lab.faults.match import Match
 from lab.packets import Packet
 from lab.units import Bytes, Kilobits
+
+DEFAULT_LIMIT_PACKETS = 1000
+MOST_PACKETS = 30_000
+"""Packets that may wait, whatever the limit in bytes: a little less than the wire itself has room for."""
 
 
 class Rate(Fault):
     """Let at most `rate_kbit` through, after bursts of at most `burst_bytes`; what waits is at most the queue's limit.
 
-    In any time t no more than burst + rate * t leaves. A frame counts whole, Ethernet header included. What does not
-    fit into the queue (`limit_packets`, or `limit_bytes` where given) is dropped, as a queue drop. All flows
-    of the path share it.
+    In any time t no more than burst + rate * t leaves. What counts is the frame: IP packet and Ethernet header, without
+    a check sequence. What does not fit into the queue (`limit_packets`, or `limit_bytes` where given) is dropped, as a
+    queue drop; so is a frame larger than the burst (tc-tbf(8)). All flows of the path share it; packets that `match`
+    leaves out pass by its queue.
     """
 
     kind: ClassVar[str] = "rate"
@@ -28,7 +34,7 @@ class Rate(Fault):
 
     rate_kbit: Kilobits
     burst_bytes: Annotated[Bytes, Field(ge=1514)] = 1514
-    limit_packets: Annotated[int, Field(ge=1, le=30_000)] | None = None
+    limit_packets: Annotated[int, Field(ge=1, le=MOST_PACKETS, strict=True)] | None = None
     limit_bytes: Bytes | None = None
 
     @model_validator(mode="after")
@@ -37,21 +43,27 @@ class Rate(Fault):
             raise ValueError("rate takes one of limit_packets, limit_bytes")
         return self
 
+    @property
+    def reorders(self) -> bool:
+        return self.match != Match()
+
     def decider(self, draw: Draw) -> Decider:
         return _Bucket(self)
 
 
-DEFAULT_LIMIT_PACKETS = 1000
-
-
 class _Bucket:
-    """`empty_at` is when the bucket will be full again, minus the time that filling it takes: a virtual clock."""
+    """Tokens are told as time: `spent_until` is when the tokens spent so far will have come in, at the rate.
+
+    It may lie up to one burst behind the clock (a full bucket); a packet leaves when it is not ahead of it.
+    """
 
     def __init__(self, rate: Rate) -> None:
         self._ns_per_byte = 8e6 / rate.rate_kbit
         self._burst_ns = rate.burst_bytes * self._ns_per_byte
+        self._burst_bytes = rate.burst_bytes
         self._limit_bytes = rate.limit_bytes
-        self._limit_packets = rate.limit_packets or DEFAULT_LIMIT_PACKETS
+        fallback = DEFAULT_LIMIT_PACKETS if rate.limit_bytes is None else MOST_PACKETS
+        self._limit_packets = rate.limit_packets or fallback
         self._spent_until = -self._burst_ns
         self._waiting: deque[tuple[int, int]] = deque()
         self._waiting_bytes = 0
@@ -60,10 +72,9 @@ class _Bucket:
         size = len(packet.frame)
         while self._waiting and self._waiting[0][0] <= now_ns:
             self._waiting_bytes -= self._waiting.popleft()[1]
-        full = self._full(size)
-        if full is not None:
-            return Drop(full)
-        # Tokens spent are time on a virtual clock that may run up to one burst behind the real one.
+        refusal = self._refusal(size)
+        if refusal is not None:
+            return Drop(refusal)
         self._spent_until = max(self._spent_until, now_ns - self._burst_ns) + size * self._ns_per_byte
         leaves = max(now_ns, -int(-self._spent_until // 1))
         if leaves <= now_ns:
@@ -72,8 +83,9 @@ class _Bucket:
         self._waiting_bytes += size
         return Delay(leaves - now_ns, "queue")
 
-    def _full(self, size: int) -> str | None:
-        if self._limit_bytes is not None:
-            full = self._waiting_bytes + size > self._limit_bytes
-            return f"queue full: {self._limit_bytes} bytes" if full else None
+    def _refusal(self, size: int) -> str | None:
+        if size > self._burst_bytes:
+            return f"larger than the burst of {self._burst_bytes} bytes"
+        if self._limit_bytes is not None and self._waiting_bytes + size > self._limit_bytes:
+            return f"queue full: {self._limit_bytes} bytes"
         return f"queue full: {self._limit_packets} packets" if len(self._waiting) >= self._limit_packets else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -10,16 +11,18 @@ from lab.faults.base import Change, Decider, Draw, Drop, Effect, Fault, Stage, V
 from lab.faults.match import Port
 from lab.packets import TCP, UDP, Packet, with_source_port, with_target_port
 
-_NEW_PORTS = range(10_000, 20_000)
-Endpoint = tuple[int, bytes, int, bytes, int]
+NEW_PORTS = range(10_000, 20_000)
+FLOW_LIMIT = 8192
+"""Flows remembered; the one silent for longest is forgotten first, so of `NEW_PORTS` one is always free."""
+Endpoints = tuple[int, bytes, int, bytes, int]
 """(protocol, inside address, inside port, outside address, outside port)"""
 
 
 class Rebind(Fault):
     """From the packet after the first `after` ones of a flow on, its source port is another.
 
-    Answers to the new port are translated back; answers to the old one are dropped: that binding is gone. `port` is the
-    new port, for a single flow; otherwise each flow gets one of its own, from the seed.
+    Answers to the new port are translated back; answers to the old one are dropped: that binding is gone. Each flow
+    gets a new port of its own, from the seed; the first one gets `port`, where given. TCP and UDP only.
     """
 
     kind: ClassVar[str] = "rebind"
@@ -28,7 +31,7 @@ class Rebind(Fault):
     per_path: ClassVar[bool] = True
     short: ClassVar[str | None] = "after"
 
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0, strict=True)] = 0
     port: Port | None = None
 
     def decider(self, draw: Draw) -> Decider:
@@ -39,25 +42,37 @@ class Rebind(Fault):
         return decider.back
 
 
+@dataclass(slots=True)
+class _Binding:
+    """How many packets of the flow were seen, and the port that it has now; 0 while that is its own."""
+
+    seen: int = 0
+    port: int = 0
+
+
 class _Nat:
-    """The bindings of one path, by inside and by outside port."""
+    """The flows of one path, as their inside knows them, and who has which new port."""
 
     def __init__(self, fault: Rebind, draw: Draw) -> None:
         self._fault = fault
         self._draw = draw
-        self._seen: dict[Endpoint, int] = {}
-        self._new_port: dict[Endpoint, int] = {}
-        self._inside_port: dict[Endpoint, int] = {}
+        self._flows: dict[Endpoints, _Binding] = {}
+        self._inside_port: dict[Endpoints, int] = {}
 
     def __call__(self, packet: Packet, now_ns: int) -> Verdict | None:
         if packet.protocol not in (TCP, UDP) or not packet.source_port:
             return None
         flow = (packet.protocol, packet.source, packet.source_port, packet.target, packet.target_port)
-        seen = self._seen[flow] = self._seen.get(flow, 0) + (packet.copy == 0)
-        if seen <= self._fault.after:
+        binding = self._flows[flow] = self._flows.pop(flow) if flow in self._flows else _Binding()
+        if len(self._flows) > FLOW_LIMIT:
+            self._forget_oldest()
+        binding.seen += 1
+        if binding.seen <= self._fault.after:
             return None
-        port = self._new_port.get(flow) or self._bind(flow, packet)
-        return Change(with_source_port(packet, port), "source port rebound", port)
+        if not binding.port:
+            binding.port = self._new_port(flow, packet)
+            self._inside_port[_seen_outside(flow, binding.port)] = flow[2]
+        return Change(with_source_port(packet, binding.port), "source port rebound", binding.port)
 
     def back(self, packet: Packet, now_ns: int) -> Verdict | None:
         """For the way back: the outside's packets to the new port, or to the old one."""
@@ -65,18 +80,27 @@ class _Nat:
         port = self._inside_port.get(outside)
         if port is not None:
             return Change(with_target_port(packet, port), "target port translated back", port)
-        return Drop("old binding gone") if outside in self._new_port else None
+        binding = self._flows.get(outside)
+        return Drop("old binding gone") if binding is not None and binding.port else None
 
-    def _bind(self, flow: Endpoint, packet: Packet) -> int:
-        port = self._fault.port or self._free_port(flow, packet)
-        self._new_port[flow] = port
-        self._inside_port[(flow[0], flow[1], port, flow[3], flow[4])] = flow[2]
-        return port
+    def _new_port(self, flow: Endpoints, packet: Packet) -> int:
+        asked = self._fault.port
+        if asked is not None and self._is_free(flow, asked):
+            return asked
+        start = int(self._draw.one(packet) * len(NEW_PORTS))
+        ports = (NEW_PORTS[(start + step) % len(NEW_PORTS)] for step in range(len(NEW_PORTS)))
+        return next(port for port in ports if self._is_free(flow, port))
 
-    def _free_port(self, flow: Endpoint, packet: Packet) -> int:
-        start = int(self._draw.one(packet) * len(_NEW_PORTS))
-        for step in range(len(_NEW_PORTS)):
-            port = _NEW_PORTS[(start + step) % len(_NEW_PORTS)]
-            if port != flow[2] and (flow[0], flow[1], port, flow[3], flow[4]) not in self._inside_port:
-                return port
-        raise ValueError("rebind: every new port is taken")
+    def _is_free(self, flow: Endpoints, port: int) -> bool:
+        outside = _seen_outside(flow, port)
+        return outside not in self._inside_port and outside not in self._flows
+
+    def _forget_oldest(self) -> None:
+        flow = next(iter(self._flows))
+        port = self._flows.pop(flow).port
+        self._inside_port.pop(_seen_outside(flow, port), None)
+
+
+def _seen_outside(flow: Endpoints, port: int) -> Endpoints:
+    """The flow, as its outside knows it once it has this port."""
+    return (flow[0], flow[1], port, flow[3], flow[4])

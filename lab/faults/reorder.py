@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from lab.faults.base import Decider, Draw, Effect, Fault, Hold, Overtake, Stage
-from lab.faults.match import Ordinals
+from lab.faults.match import Ordinals, numbering
 from lab.packets import Packet
 from lab.units import Percent
 
@@ -24,9 +24,9 @@ class Reorder(Fault):
     short: ClassVar[str | None] = "percent"
 
     percent: Percent | None = None
-    gap: Annotated[int, Field(ge=1)] = 1
+    gap: Annotated[int, Field(ge=1, strict=True)] = 1
     hold: Ordinals | None = None
-    passes: Annotated[int, Field(ge=1, le=1000)] = 1
+    passes: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
 
     @model_validator(mode="after")
     def _one_way(self) -> Reorder:
@@ -67,12 +67,5 @@ class Reorder(Fault):
 
 
 def _held(numbers: frozenset[int], verdict: Hold) -> Decider:
-    seen = 0
-
-    def decide(packet: Packet, now_ns: int) -> Hold | None:
-        nonlocal seen
-        if packet.copy == 0:
-            seen += 1
-        return verdict if seen in numbers else None
-
-    return decide
+    number = numbering()
+    return lambda packet, now_ns: verdict if number(packet) in numbers else None

@@ -15,7 +15,7 @@ from lab.engines.flows import FlowNames
 from lab.engines.netem.inference import NOTHING, Arrival, Ends, Fate, Sent, Setting, infer
 from lab.engines.netem.live import Live
 from lab.engines.netem.messages import Counters
-from lab.engines.wire.core import Flow, PathState, Transit
+from lab.engines.wire.state import Flow, PathState, Transit
 from lab.evidence.files import read_packets
 from lab.evidence.recorder import FileRecorder
 from lab.faults.base import Effect

@@ -187,7 +187,7 @@ class Process:
                 name = f"f{self._faults}"
                 stays[name] = fault
                 words = {"fault": fault.kind, "describe": fault.describe(), "leaves": sorted(fault.leaves)}
-                self._note("fault-set", first, id=name, path=path, **words)
+                self._note("fault-set", first, id=name, path=path, reorders=fault.reorders, **words)
         self._active[path] = stays
 
     def _seed_of(self, path: str) -> int:

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from lab.engines.wire.core import Core, Out
+from lab.engines.wire.core import Core
+from lab.engines.wire.state import Out
 from lab.errors import LabError
 from lab.evidence.recorder import FileRecorder
 from lab.faults import Fault, fault_from_json, fault_to_json

@@ -1,0 +1,141 @@
+"""The faults of a path, one after the other: each is asked about a packet, and its verdict carried out on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lab.engines.wire.state import Act, Active, PathState, Step, Transit
+from lab.faults.base import Change, Copies, Delay, Drop, Effect, Hold, Inject, Overtake, Stage
+from lab.packets import Packet
+
+DropNames = frozenset[tuple[int, int]]
+"""(ordinal in the flow, copy) of the packets to drop."""
+
+
+@dataclass(slots=True, eq=False)
+class Forged:
+    """A frame that a fault made: `back` to the sender, or onward in its packet's place."""
+
+    frame: bytes
+    back: bool
+    acts: tuple[Act, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Passage:
+    """One packet's way through the faults. `family` is the packet and its copies so far, in the order they were made.
+
+    `only_drop` is set in a replay: no other packet of the flow is dropped.
+    """
+
+    path: PathState
+    now: int
+    only_drop: DropNames | None
+    family: list[Transit]
+    forged: list[Forged]
+
+
+def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
+    """Take one copy from its step to the last one, or to where it ends or has to wait; copies join the family."""
+    for number in range(transit.step, len(steps)):
+        active, selected, decide = steps[number]
+        transit.step = number
+        if active.is_link and _waits_for_link(passage, transit):
+            return
+        at = transit.due - active.since
+        if selected is not None and not selected(transit.packet, at):
+            continue
+        verdict = decide(transit.packet, at)
+        if verdict is not None:
+            _CARRY_OUT[type(verdict)](passage, transit, active, verdict)
+            if transit.dropped:
+                return
+    _drop_as_recorded(passage, transit)
+
+
+def _waits_for_link(passage: Passage, transit: Transit) -> bool:
+    """The link's queue takes packets as they come to it, so where these may swap, each is asked about only then.
+
+    Elsewhere its turn can be foretold: after those that the path had in hand when its faults changed.
+    """
+    if not passage.path.may_reorder:
+        transit.due = max(transit.due, passage.path.floor)
+        return False
+    transit.before_link = transit.due > passage.now or transit.passes_left > 0
+    return transit.before_link
+
+
+def _drop_as_recorded(passage: Passage, transit: Transit) -> None:
+    """A replay drops what the first run did, also where the fault now decides otherwise."""
+    if _to_drop(passage, transit):
+        transit.drop("replay", "as recorded")
+
+
+def _to_drop(passage: Passage, transit: Transit) -> bool:
+    packet = transit.packet
+    return passage.only_drop is not None and (packet.ordinal, packet.copy) in passage.only_drop
+
+
+def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:
+    if passage.only_drop is None or _to_drop(passage, transit):
+        transit.drop(active.id, verdict.reason)
+
+
+def _delay(passage: Passage, transit: Transit, active: Active, verdict: Delay) -> None:
+    if transit.overtakes and active.fault.stage == Stage.LATENCY:
+        return
+    transit.due += verdict.ns
+    transit.delay += verdict.ns
+    transit.act(active.id, Effect.DELAYED, verdict.reason)
+
+
+def _copy(passage: Passage, transit: Transit, active: Active, verdict: Copies) -> None:
+    transit.act(active.id, Effect.DUPLICATED, verdict.reason)
+    for _ in range(verdict.extra):
+        packet = _reparsed(transit.packet, transit.frame)
+        packet.copy = len(passage.family)
+        passage.family.append(replace(transit, packet=packet, step=transit.step + 1))
+
+
+def _change(passage: Passage, transit: Transit, active: Active, verdict: Change) -> None:
+    transit.packet = _reparsed(transit.packet, verdict.frame)
+    transit.frame, transit.detail = verdict.frame, verdict.detail
+    transit.act(active.id, Effect.CHANGED, verdict.reason)
+
+
+def _hold(passage: Passage, transit: Transit, active: Active, verdict: Hold) -> None:
+    transit.passes_left, transit.holder = verdict.passes, active
+    transit.act(active.id, Effect.HELD, verdict.reason)
+
+
+def _overtake(passage: Passage, transit: Transit, active: Active, verdict: Overtake) -> None:
+    transit.overtakes = True
+    transit.act(active.id, Effect.OVERTOOK, verdict.reason)
+
+
+def _inject(passage: Passage, transit: Transit, active: Active, verdict: Inject) -> None:
+    acts: tuple[Act, ...] = ((active.id, Effect.INJECTED, verdict.reason),)
+    passage.forged += [Forged(frame, False, acts) for frame in verdict.onward]
+    passage.forged += [Forged(frame, True, acts) for frame in verdict.back]
+    if verdict.onward:
+        transit.drop(active.id, verdict.reason)
+
+
+def _reparsed(packet: Packet, frame: bytes) -> Packet:
+    """The packet that these bytes are now; it stays the same one of its flow."""
+    changed = Packet.parse(frame)
+    changed.ordinal, changed.copy, changed.stream_at = packet.ordinal, packet.copy, packet.stream_at
+    return changed
+
+
+_CARRY_OUT: dict[type, Callable[[Passage, Transit, Active, Any], None]] = {
+    Drop: _drop,
+    Delay: _delay,
+    Copies: _copy,
+    Change: _change,
+    Hold: _hold,
+    Overtake: _overtake,
+    Inject: _inject,
+}
