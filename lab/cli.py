@@ -118,10 +118,22 @@ def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoRe
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise UsageError("lab exec: no command; expected lab exec NODE -- COMMAND...")
+    facts = Lab(name).status()
     if not as_json:
+        if sys.stderr.isatty():  # a script that reads standard error gets the command's alone
+            _say(f"{node} of {name} ({_engine(facts)})")
         sys.exit(Lab(name).exec(node, words).returncode)
     done = Lab(name).exec(node, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _print_json({"node": node, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
+    _print_json(
+        {
+            "name": name,
+            **_ran_on(facts),
+            "node": node,
+            "status": done.returncode,
+            "stdout": done.stdout,
+            "stderr": done.stderr,
+        }
+    )
     sys.exit(done.returncode)
 
 
