@@ -18,6 +18,9 @@ from typing import IO
 import pytest
 
 from lab import control
+from lab.evidence.pcapng import Capture
+from lab.evidence.reader import read_ledger
+from lab.lab import Lab
 
 GONE_SECONDS = 2.0
 ROUNDS = 25
@@ -134,6 +137,22 @@ def wait_for_traffic(folder: Path) -> None:
     ledger = max(folder.glob("runs/*/ledger.bin"), key=lambda file: file.stat().st_mtime)
     size = ledger.stat().st_size
     assert wait_for(lambda: ledger.stat().st_size > size + 10_000, 10)
+
+
+def test_the_evidence_is_readable_after_a_kill(mark: str, tmp_path: Path, needs_netns: None) -> None:
+    assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+    supervisor = Lab(mark).status()["supervisor_pid"]
+    load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
+    wait_for_traffic(tmp_path)
+    os.kill(supervisor, signal.SIGKILL)
+    load.wait(timeout=GONE_SECONDS)
+    (folder,) = tmp_path.glob("runs/*")
+    ledger, sent = read_ledger(folder / "ledger.bin"), Capture(folder / "sent.pcapng")
+    # Whether it is complete is a race: the engine may see the supervisor's end before the kernel ends it too.
+    assert len(ledger.entries) > 100
+    shared = min(len(ledger.entries), len(sent))
+    assert shared > 100
+    assert [entry.packet for entry in ledger.entries[:shared]] == list(sent.packets[:shared])
 
 
 def test_killed_while_going_down(mark: str, tmp_path: Path, needs_netns: None) -> None:
