@@ -66,12 +66,11 @@ def _only(name: str, value: Schema) -> Schema:
 
 
 def _tidy(schema: Any) -> Any:
-    """Without what pydantic adds for Python's sake: titles, and defaults that a file would write with a unit."""
+    """Without what speaks of Python: titles, docstrings (they name `delay_ms`), defaults that a file writes with a unit."""
     if isinstance(schema, list):
         return [_tidy(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     foreign = {"default"} if "pattern" in schema and not isinstance(schema.get("default"), str) else set()
-    if isinstance(schema.get("title"), str):
-        foreign.add("title")
+    foreign |= {name for name in ("title", "description") if isinstance(schema.get(name), str)}
     return {name: _tidy(one) for name, one in schema.items() if name not in foreign}
