@@ -66,7 +66,7 @@ def _only(name: str, value: Schema) -> Schema:
 
 
 def _tidy(schema: Any) -> Any:
-    """Without what speaks of Python: titles, docstrings (they name `delay_ms`), defaults that a file writes with a unit."""
+    """Without what speaks of Python: titles, docstrings (they say `delay_ms`), defaults that a file gives a unit."""
     if isinstance(schema, list):
         return [_tidy(one) for one in schema]
     if not isinstance(schema, dict):
