@@ -1,6 +1,6 @@
 """Senders and sinks for the benchmarks: small programs that run inside nodes. `python -m bench.traffic ROLE ARGS...`
 
-Each prints one JSON line. Stamps are CLOCK_REALTIME, which all nodes of one host share.
+Each prints one JSON line. Times are CLOCK_REALTIME, the kernel's own for its stamps.
 """
 
 from __future__ import annotations
@@ -11,49 +11,73 @@ import sys
 import time
 from struct import Struct
 
-STAMP = Struct("<QQ")
+NUMBER = Struct("<Q8x")
 TIMESPEC = Struct("<qq")
-SO_TIMESTAMPNS = 35  # socket(7); Python has no name for it
+EXTENDED_ERROR = Struct("<IBBBxII")
+SO_TIMESTAMPNS, SO_TIMESTAMPING = 35, 37  # socket(7), linux/net_tstamp.h; Python has no names for them
+TX_STAMPS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11
+"""Stamp in software, report it, with the message's number, without the message."""
 LAST = (1 << 64) - 1
 QUIET_SECONDS = 1.5
 SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
 
 
 def paced_sender(host: str, port: str, rate: str, seconds: str, protocol: str) -> dict[str, object]:
-    """`rate` messages a second, each with its number and time; the last one says so."""
+    """`rate` numbered messages a second; when the kernel handed each to its device, in ns. The last one says so."""
     end = _connect(host, int(port), protocol)
+    end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_STAMPS)
     count, gap = int(float(rate) * float(seconds)), 1e9 / float(rate)
     start = time.monotonic_ns()
+    stamps: dict[int, int] = {}
     for number in range(count):
         due = start + round(number * gap)
         while (ahead := due - time.monotonic_ns()) > 0:
             if ahead > 200_000:
                 time.sleep((ahead - 150_000) / 1e9)
-        end.send(STAMP.pack(number, time.time_ns()))
-    end.send(STAMP.pack(LAST, 0))
-    return {"sent": count}
+        end.send(NUMBER.pack(number))
+        _collect_stamps(end, protocol, stamps)
+    end.send(NUMBER.pack(LAST))
+    time.sleep(0.1)  # for the last stamps; what is measured is over
+    _collect_stamps(end, protocol, stamps)
+    return {"sent_ns": sorted(stamps.items())}
+
+
+def _collect_stamps(end: socket.socket, protocol: str, stamps: dict[int, int]) -> None:
+    """The kernel's transmit stamps from the socket's error queue (its Documentation/networking/timestamping.rst)."""
+    while True:
+        try:
+            _, ancillary, _, _ = end.recvmsg(64, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        stamp = number = None
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING):
+                seconds, nanoseconds = TIMESPEC.unpack_from(payload)
+                stamp = seconds * 10**9 + nanoseconds
+            elif level in (socket.IPPROTO_IP, socket.IPPROTO_IPV6):
+                number = EXTENDED_ERROR.unpack_from(payload)[5]
+        if stamp is not None and number is not None:
+            # UDP counts datagrams; TCP counts bytes, and names the last one of a send.
+            stamps[number if protocol == "udp" else number // NUMBER.size] = stamp
 
 
 def delay_sink(port: str, protocol: str) -> dict[str, object]:
-    """One-way delays in ms, to the moment the kernel took each message in: when we run is not the network's doing."""
+    """When the kernel took in each message, in ns: when this program gets to run is not the network's doing."""
     end = _accept(int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    delays: list[float] = []
+    arrivals: dict[int, int] = {}
     buffer = b""
     while True:
         data, ancillary, _, _ = end.recvmsg(65536, 64)
-        if not data:
-            break
         buffer += data
         arrived = _kernel_time(ancillary)
-        while len(buffer) >= STAMP.size:
-            number, sent = STAMP.unpack_from(buffer)
-            buffer = buffer[STAMP.size :]
-            if number == LAST:
-                return {"delays_ms": delays}
-            if arrived is not None:
-                delays.append((arrived - sent) / 1e6)
-    return {"delays_ms": delays}
+        while len(buffer) >= NUMBER.size:
+            (number,) = NUMBER.unpack_from(buffer)
+            buffer = buffer[NUMBER.size :]
+            if number != LAST and arrived is not None:
+                arrivals[number] = arrived
+        if not data or number == LAST:
+            return {"arrived_ns": sorted(arrivals.items())}
 
 
 def _kernel_time(ancillary: list[tuple[int, int, bytes]]) -> int | None:
@@ -62,6 +86,26 @@ def _kernel_time(ancillary: list[tuple[int, int, bytes]]) -> int | None:
             seconds, nanoseconds = TIMESPEC.unpack_from(payload)
             return int(seconds) * 10**9 + int(nanoseconds)
     return None
+
+
+def round_trips(host: str, port: str, count: str) -> dict[str, object]:
+    """Request and answer over TCP, one at a time."""
+    end = _connect(host, int(port), "tcp")
+    took = []
+    for _ in range(int(count)):
+        start = time.perf_counter_ns()
+        end.send(NUMBER.pack(0))
+        end.recv(64)
+        took.append((time.perf_counter_ns() - start) / 1e6)
+    return {"round_trips_ms": took}
+
+
+def echo_sink(port: str) -> dict[str, object]:
+    """Answers every message with itself."""
+    end = _accept(int(port), "tcp")
+    while data := end.recv(64):
+        end.send(data)
+    return {}
 
 
 def blast_sender(host: str, port: str, seconds: str, size: str) -> dict[str, object]:
@@ -141,7 +185,10 @@ def _accept(port: int, protocol: str) -> socket.socket:
     return accepted
 
 
-ROLES = {one.__name__: one for one in (paced_sender, delay_sink, blast_sender, blast_sink, bulk_sender, bulk_sink)}
+ROLES = {
+    one.__name__: one
+    for one in (paced_sender, delay_sink, round_trips, echo_sink, blast_sender, blast_sink, bulk_sender, bulk_sink)
+}
 
 if __name__ == "__main__":
     print(json.dumps(ROLES[sys.argv[1]](*sys.argv[2:])), flush=True)

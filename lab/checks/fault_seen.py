@@ -81,7 +81,8 @@ class _Traces:
         if first is None:
             return None
         effects = ", ".join(f"{effect} {number}" for effect, number in count.items())
-        on_path = sum(entry.path == fault.path and not entry.copy for entry in self._evidence.ledger.entries)
+        paths = {entry.path for entry, _ in self._by_fault[fault.id]}  # a NAT's fault acts on the way back too
+        on_path = sum(entry.path in paths and not entry.copy for entry in self._evidence.ledger.entries)
         where = f"first: sent.pcapng frame {self._sent.get(first.packet, -1) + 1} (ledger {first.packet})"
         return Finding(f"{effects} of {on_path}: {fault.describe} on {fault.path}", where)
 
