@@ -38,7 +38,8 @@ _NOT_IP = (0, 0, 0, 0)
 class Core:
     """The switch. `nodes` fixes the indices used everywhere; `forced_drops` replays a recorded run's drops.
 
-    `forced_drops` maps (path, flow label) to the (ordinal, copy) pairs to drop; where given, faults drop no others.
+    `forced_drops` maps (path, flow label) to the (ordinal, copy) pairs to drop; where given, no others are dropped but by
+    a full queue.
     """
 
     def __init__(

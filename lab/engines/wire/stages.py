@@ -27,7 +27,7 @@ class Forged:
 class Passage:
     """One packet's way through the faults. `family` is the packet and its copies so far, in the order they were made.
 
-    `only_drop` is set in a replay: no other packet of the flow is dropped.
+    `only_drop` is set in a replay: no other packet of the flow is dropped, but by a full queue.
     """
 
     path: PathState
@@ -79,7 +79,7 @@ def _to_drop(passage: Passage, transit: Transit) -> bool:
 
 
 def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:
-    if passage.only_drop is None or _to_drop(passage, transit):
+    if passage.only_drop is None or active.is_link or _to_drop(passage, transit):
         transit.drop(active.id, verdict.reason)
 
 

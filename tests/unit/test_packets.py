@@ -1,0 +1,162 @@
+"""Packets: what is read from frames, and what is written into them."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Raw
+
+from lab.packets import (
+    ETHERNET_HEADER,
+    Packet,
+    checksum_right,
+    internet_checksum,
+    reset_for,
+    with_checksums,
+    with_source_port,
+    with_target_port,
+)
+from tests.virtual_wire import ACK, PSH, RST, sum16, tcp, udp
+from tests.virtual_wire import checksum_right as right_by_hand
+
+ETHER = Ether(src="02:1a:b0:00:00:02", dst="02:1a:b0:00:00:03")
+V4, V6 = IP(src="10.77.0.2", dst="10.77.0.3", id=0x1234), IPv6(src="fd77:1ab::2", dst="fd77:1ab::3")
+SEGMENT = TCP(sport=20_000, dport=8082, seq=7, ack=9, flags="PA", options=[("MSS", 1400)])
+DATAGRAM = UDP(sport=20_000, dport=41_234)
+
+
+def parse(layers: object) -> Packet:
+    return Packet.parse(bytes(layers))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("ip", [V4, V6, IP(src="10.77.0.2", dst="10.77.0.3", options=[b"\x01"] * 8),
+                                V6 / IPv6ExtHdrDestOpt()])  # fmt: skip
+def test_tcp_as_scapy_wrote_it(ip: object) -> None:
+    packet = parse(ETHER / ip / SEGMENT / Raw(b"hello"))
+    assert (packet.protocol, packet.source_port, packet.target_port) == (6, 20_000, 8082)
+    assert (packet.seq, packet.ack, packet.flags, packet.payload) == (7, 9, ACK | PSH, b"hello")
+    assert (packet.stream_size, packet.fragment) == (5, 0)
+
+
+@pytest.mark.parametrize("ip", [V4, V6, V6 / IPv6ExtHdrDestOpt()])
+def test_udp_as_scapy_wrote_it(ip: object) -> None:
+    frame = bytes(ETHER / ip / DATAGRAM / Raw(b"hello"))  # type: ignore[operator]
+    packet = Packet.parse(frame)
+    assert (packet.protocol, packet.source_port, packet.target_port, packet.payload) == (17, 20_000, 41_234, b"hello")
+    assert packet.ip_size == len(frame) - ETHERNET_HEADER
+
+
+def test_addresses() -> None:
+    assert (parse(ETHER / V4 / DATAGRAM).source, parse(ETHER / V4 / DATAGRAM).target) == (
+        bytes((10, 77, 0, 2)),
+        bytes((10, 77, 0, 3)),
+    )
+    assert parse(ETHER / V6 / DATAGRAM).source == bytes.fromhex("fd7701ab") + bytes(11) + b"\x02"
+
+
+def test_what_pads_a_short_frame_is_no_payload() -> None:
+    assert Packet.parse(udp(b"hi") + bytes(20)).payload == b"hi"
+
+
+def test_fragments() -> None:
+    first = parse(ETHER / IP(src="10.77.0.2", dst="10.77.0.3", flags="MF", id=5) / DATAGRAM / Raw(bytes(16)))
+    later = parse(ETHER / IP(src="10.77.0.2", dst="10.77.0.3", frag=3, id=5, proto=17) / Raw(b"later"))
+    assert (first.fragment & 0x2000, first.source_port, first.ip_id) == (0x2000, 20_000, 5)
+    assert (later.fragment & 0x1FFF, later.source_port, later.payload, later.ip_id) == (3, 0, b"later", 5)
+    first = parse(ETHER / V6 / IPv6ExtHdrFragment(m=1, id=77) / DATAGRAM / Raw(bytes(16)))
+    later = parse(ETHER / V6 / IPv6ExtHdrFragment(offset=3, id=77, nh=17) / Raw(b"later"))
+    assert (first.fragment, first.source_port, first.ip_id) == (0x2000, 20_000, 77)
+    assert (later.fragment, later.source_port, later.payload, later.ip_id) == (3, 0, b"later", 77)
+
+
+def test_what_is_not_ip_has_neither_address_nor_payload() -> None:
+    packet = parse(ETHER / Dot1Q(vlan=7) / V4 / DATAGRAM / Raw(b"x"))
+    assert (packet.version, packet.protocol, packet.source, packet.payload) == (0, 0, b"", b"")
+
+
+@pytest.mark.parametrize("frame", [udp(b"0123456789"), tcp(b"0123456789"), udp(b"0123456789", family=6),
+                                   tcp(b"0123456789", family=6)])  # fmt: skip
+def test_cut_short_anywhere(frame: bytes) -> None:
+    for size in range(len(frame)):
+        packet = Packet.parse(frame[:size])
+        assert packet.payload_at <= packet.payload_end <= max(size, packet.payload_at)
+        assert len(packet.payload) <= 10 + 20
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x81\x00"]))
+def test_never_fails(rubbish: bytes, ethertype: bytes) -> None:
+    frame = bytes(12) + ethertype + rubbish
+    packet = Packet.parse(frame)
+    assert 0 <= packet.payload_at <= packet.payload_end <= len(frame)
+    checksum_right(packet)
+    assert len(with_checksums(frame)) == len(frame)
+
+
+@given(st.binary(max_size=65))
+def test_the_checksum_is_the_textbook_s(data: bytes) -> None:
+    assert internet_checksum(data) % 0xFFFF == (0xFFFF - sum16(data)) % 0xFFFF
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@given(payload=st.binary(max_size=40))
+def test_checksums_are_mended(family: int, payload: bytes) -> None:
+    for frame in (udp(payload, family=family), tcp(payload, family=family)):
+        at = Packet.parse(frame).l4_at + (6 if frame[23 if family == 4 else 20] == 17 else 16)
+        broken = frame[:at] + bytes((frame[at] ^ 1,)) + frame[at + 1 :]
+        assert checksum_right(Packet.parse(frame)) and not checksum_right(Packet.parse(broken))
+        assert with_checksums(broken) == frame
+
+
+def test_icmpv6_has_a_checksum_and_a_missing_one_of_udp_is_fine() -> None:
+    from scapy.layers.inet6 import ICMPv6EchoRequest
+
+    assert checksum_right(parse(ETHER / V6 / ICMPv6EchoRequest(data=b"x")))
+    assert checksum_right(parse(ETHER / V4 / ICMP()))
+    assert checksum_right(parse(ETHER / V4 / UDP(sport=1, dport=2, chksum=0) / Raw(b"x")))
+    assert not checksum_right(parse(ETHER / V6 / UDP(sport=1, dport=2, chksum=0) / Raw(b"x")))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("make", [udp, tcp])
+@given(port=st.integers(1, 65_535), payload=st.binary(max_size=20))
+def test_a_port_is_changed_and_the_checksum_follows(make: object, family: int, port: int, payload: bytes) -> None:
+    packet = Packet.parse(make(payload, family=family))  # type: ignore[operator]
+    assert right_by_hand(with_source_port(packet, port)) and right_by_hand(with_target_port(packet, port))
+    changed = Packet.parse(with_source_port(packet, port))
+    assert (changed.source_port, changed.target_port) == (port, packet.target_port)
+    assert Packet.parse(with_target_port(packet, port)).target_port == port
+    assert changed.payload == packet.payload
+
+
+def test_a_wrong_checksum_stays_wrong_and_none_stays_none() -> None:
+    frame = bytearray(udp())
+    frame[40] ^= 0x10
+    assert not right_by_hand(with_source_port(Packet.parse(bytes(frame)), 4321))
+    frame[40:42] = b"\0\0"
+    assert with_source_port(Packet.parse(bytes(frame)), 4321)[40:42] == b"\0\0"
+
+
+def test_a_first_fragment_s_checksum_follows_too() -> None:
+    """It covers the whole datagram: put together again, it must be right."""
+    whole = udp(bytes(range(64)))
+    changed = with_source_port(Packet.parse(whole), 4321)
+    first = bytearray(whole[: 34 + 32])
+    first[16:18], first[20:22] = struct.pack("!H", 52), b"\x20\0"
+    assert with_source_port(Packet.parse(bytes(first)), 4321)[34:42] == changed[34:42]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_forged_reset_is_a_whole_packet(family: int) -> None:
+    segment = Packet.parse(tcp(b"data", seq=0xFFFFFFFE, ack=5, family=family))
+    for towards_sender in (False, True):
+        frame = reset_for(segment, towards_sender=towards_sender)
+        assert right_by_hand(frame) and Packet.parse(frame).flags == RST | ACK
+        macs = segment.frame[:12] if not towards_sender else segment.frame[6:12] + segment.frame[:6]
+        assert frame[:12] == macs
+    assert Packet.parse(reset_for(segment, towards_sender=True)).ack == 2
