@@ -30,7 +30,7 @@ def datagram(number: int) -> bytes:
     payload = f"message {number}".encode()
     addresses = ip_address(CLIENT.ipv4).packed + ip_address(SERVER.ipv4).packed
     ip = pack("!BBHHHBBH", 0x45, 0, 28 + len(payload), number, 0, 64, 17, 0) + addresses
-    udp = pack("!HHHH", 40_000, 9_000, 8 + len(payload), 0)
+    udp = pack("!HHHH", 50_000, 9_000, 8 + len(payload), 0)
     return with_checksums(SERVER.mac_bytes + CLIENT.mac_bytes + b"\x08\x00" + ip + udp + payload)
 
 
