@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.evidence.evidence import Evidence
 from lab.evidence.reader import Entry, read_ledger
 from lab.evidence.reconcile import reconcile
@@ -25,6 +27,7 @@ def but_for_times(entry: Entry) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.timeout(900)
 def test_the_same_udp_workload_and_seed_give_the_same_ledger(needs_netns: None, tmp_path: Path) -> None:
     argv = ["python", "-m", "services", "udp-client", "--mode", "echo", "--messages", "40", "--pace", "1ms"]
     ledgers = set()
@@ -46,6 +49,7 @@ def test_the_same_udp_workload_and_seed_give_the_same_ledger(needs_netns: None, 
     assert len(next(iter(ledgers))) > 60
 
 
+@pytest.mark.timeout(900)
 def test_a_million_packets_and_no_mismatch(needs_netns: None, tmp_path: Path) -> None:
     with Lab.up(f"million-{os.getpid()}", nodes=("a", "b"), publish=(), seed=1, evidence=tmp_path) as lab:
         lab.set_faults("a->b", Loss(percent=1), Duplicate(percent=1))

@@ -92,6 +92,7 @@ def test_a_deaf_engine_never_passes(scenario: Scenario, deaf: type[Silent], tmp_
     assert next(check for check in result.checks if check.name == "fault_seen").verdict == Verdict.INCONCLUSIVE
 
 
+@pytest.mark.timeout(1200)
 def test_no_verdict_changes_with_the_seed(needs_netns: None, tmp_path: Path) -> None:
     """Ten seeds of each, several labs at a time; each in a process of its own, as `lab run` is."""
     names = [one.name for one in SCENARIOS if not one.toxics() or stack.find_toxiproxy() is not None]
