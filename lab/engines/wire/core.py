@@ -38,8 +38,8 @@ _NOT_IP = (0, 0, 0, 0)
 class Core:
     """The switch. `nodes` fixes the indices used everywhere; `forced_drops` replays a recorded run's drops.
 
-    `forced_drops` maps (path, flow label) to the (ordinal, copy) pairs to drop; where given, no others are dropped but by
-    a full queue.
+    `forced_drops` maps (path, flow label) to the (ordinal, copy) pairs to drop; where given, no others are dropped
+    but by a full queue.
     """
 
     def __init__(
@@ -139,7 +139,9 @@ class Core:
         steps = self._steps(path, flow)
         for copy in passage.family:
             walk(passage, copy, steps)
-            self._take_place(path, copy, now)
+            if not path.may_reorder and not copy.before_link:
+                copy.due = max(copy.due, path.last_due)
+            self._find_room(path, copy, now)
         transit.copies = sum([not copy.dropped for copy in passage.family])
         if self.recorder is not None:
             for copy in passage.family:
@@ -157,8 +159,10 @@ class Core:
         steps = self._steps(path, transit.flow)
         transit.step = sum(not step[0].is_link for step in steps)
         decided = len(transit.acts)
-        walk(self._passage(path, transit, now), transit, steps)
-        self._take_place(path, transit, now)
+        passage = self._passage(path, transit, now)
+        passage.at_link = True
+        walk(passage, transit, steps)
+        self._find_room(path, transit, now)
         if self.recorder is not None and len(transit.acts) > decided:
             self.recorder.decided_later(path, transit)
         self._send_on(path, transit, now, out)
@@ -169,12 +173,10 @@ class Core:
             only = self.forced_drops.get((path.name, transit.flow.label), frozenset())
         return Passage(path, now, only, [transit], [])
 
-    def _take_place(self, path: PathState, transit: Transit, now: int) -> None:
-        """Order and room: a packet leaves after those before it, unless its path may reorder, and only if it fits."""
+    def _find_room(self, path: PathState, transit: Transit, now: int) -> None:
+        """A packet waits only where it fits."""
         if transit.dropped:
             return
-        if not path.may_reorder and not transit.injected:
-            transit.due = max(transit.due, path.last_due)
         if transit.due > now or transit.passes_left:
             if path.waiting >= QUEUE_LIMIT:
                 transit.drop("wire", f"queue full: {QUEUE_LIMIT} packets wait")
@@ -240,7 +242,7 @@ class Core:
         packet = Packet.parse(frame)
         due = now if forged.back else max(now, onto.last_due)
         transit = Transit(packet, packet, self._packets, flow, frame, now, due, acts=forged.acts, injected=True)
-        self._take_place(onto, transit, now)
+        self._find_room(onto, transit, now)
         if self.recorder is not None:
             self.recorder.decided(onto, flow, self._packets, transit, now)
         self._send_on(onto, transit, now, out)
