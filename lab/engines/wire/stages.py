@@ -27,7 +27,8 @@ class Forged:
 class Passage:
     """One packet's way through the faults. `family` is the packet and its copies so far, in the order they were made.
 
-    `only_drop` is set in a replay: no other packet of the flow is dropped, but by a full queue.
+    `only_drop` is set in a replay: no other packet of the flow is dropped, but by a full queue. `at_link` says that the
+    wait for the link is over.
     """
 
     path: PathState
@@ -35,6 +36,7 @@ class Passage:
     only_drop: DropNames | None
     family: list[Transit]
     forged: list[Forged]
+    at_link: bool = False
 
 
 def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
@@ -42,7 +44,7 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
     for number in range(transit.step, len(steps)):
         active, selected, decide = steps[number]
         transit.step = number
-        if active.is_link and _waits_for_link(passage, transit):
+        if active.is_link and not passage.at_link and _waits_for_link(passage, transit):
             return
         at = transit.due - active.since
         if selected is not None and not selected(transit.packet, at):
@@ -56,13 +58,9 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
 
 
 def _waits_for_link(passage: Passage, transit: Transit) -> bool:
-    """The link's queue takes packets as they come to it, so where these may swap, each is asked about only then.
-
-    Elsewhere its turn can be foretold: after those that the path had in hand when its faults changed.
-    """
+    """A packet meets the link when it gets there; in order: after all that was on its way when the faults changed."""
     if not passage.path.may_reorder:
         transit.due = max(transit.due, passage.path.floor)
-        return False
     transit.before_link = transit.due > passage.now or transit.passes_left > 0
     return transit.before_link
 

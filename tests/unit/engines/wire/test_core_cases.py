@@ -231,6 +231,16 @@ def test_what_a_rate_let_go_is_not_followed_by_a_heap() -> None:
     assert [arrival.time // MS for arrival in wire.arrivals] == [1000, 1000, 1001, 1002]
 
 
+def test_a_packet_on_its_way_to_the_link_is_not_overtaken_there() -> None:
+    wire = Wire()
+    wire.set(TO_UDP, Latency(trace=(100,)), Rate(rate_kbit=8))
+    wire.send(udp(b"1" * 1472))
+    wire.set(TO_UDP, Rate(rate_kbit=16))
+    wire.send(udp(b"2" * 1472), at=MS)
+    wire.finish()
+    assert [(one.frame[42:43], one.time // MS) for one in wire.arrivals] == [(b"1", 100), (b"2", 857)]
+
+
 def test_a_packet_behind_jitter_meets_the_rate_that_is_there_then() -> None:
     wire = Wire()
     jitter = Latency(trace=(100,))
