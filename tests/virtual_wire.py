@@ -170,8 +170,13 @@ class Arrival:
 class Wire:
     """A core, its recorder, and the clock: `at` is virtual ns and only moves forward."""
 
-    def __init__(self, seed: int = 1, forced_drops: Mapping[tuple[str, str], DropNames] | None = None) -> None:
-        self.recorder = ListRecorder()
+    def __init__(
+        self,
+        seed: int = 1,
+        forced_drops: Mapping[tuple[str, str], DropNames] | None = None,
+        recorder: ListRecorder | None = None,
+    ) -> None:
+        self.recorder = recorder or ListRecorder()
         self.core = Core(NODES, seed, self.recorder, forced_drops)
         self.now = 0
         self.arrivals: list[Arrival] = []
