@@ -434,12 +434,22 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _no_command(error: click.exceptions.NoArgsIsHelpError) -> str:
+    context = error.ctx
+    assert context is not None and isinstance(context.command, click.Group)
+    commands = ", ".join(context.command.list_commands(context))
+    return f"{context.command_path}: no command given; expected one of {commands} (see {context.command_path} --help)"
+
+
 def main() -> NoReturn:
     """Run the command line; every error that is the user's or the host's is one line and an exit code."""
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(_no_command(error))
+        sys.exit(2)
     except click.ClickException as error:
         _say(f"lab: {' '.join(error.format_message().split())}")
         sys.exit(2)

@@ -18,7 +18,7 @@ from lab.evidence.reader import Ledger, read_ledger
 from lab.faults import Effect
 from lab.report.result import RunResult
 from lab.runner import Options, run
-from lab.scenario import Scenario, load_scenario
+from lab.scenario import Scenario, parse_scenario
 
 Drop = tuple[str, str, int, int]
 """(path, flow, ordinal in the flow, copy)"""
@@ -84,7 +84,4 @@ def _read(folder: Path) -> tuple[dict[str, Any], Scenario]:
         raise UsageError(
             f"{folder}: no run to replay there ({error}); expected the evidence folder of lab run"
         ) from error
-    with tempfile.TemporaryDirectory() as place:
-        scenario_file = Path(place) / f"{facts['name']}.yaml"
-        scenario_file.write_text(source, encoding="utf-8")
-        return facts, load_scenario(scenario_file)
+    return facts, parse_scenario(source, str(facts["name"]))

@@ -26,8 +26,6 @@ from lab.lab import Lab, new_folder, quiet
 from lab.report.result import RunResult
 from lab.scenario import DnsWorkload, PlacedFault, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
 
-ALWAYS = ("fault_seen", "ledger")
-"""Checks of every run: proof that the faults were there, and that ledger and captures tell the same story."""
 FIRST_SOURCE_PORT = 20_000
 PORTS_PER_WORKLOAD = 500
 KILL_SECONDS = 5.0
