@@ -1,0 +1,157 @@
+"""Accounting for datagrams, proof of faults, and the smaller checks: passed, failed, nothing seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.checks import CHECKS, Verdict, run_check, worst
+from lab.errors import UsageError
+from lab.evidence.evidence import Evidence
+from lab.faults import Blackhole, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Rate, Reorder
+from tests.unit.checks.histories import MESSAGES, UDP, TcpHistory, datagrams, record, udp_history, write_journal
+from tests.virtual_wire import TO_UDP
+
+PATH = "client->udp-server"
+
+
+def udp_verdict(evidence: Evidence) -> Verdict:
+    return run_check("udp_accounting", {}, evidence).verdict
+
+
+@pytest.mark.parametrize(
+    "fault", [None, Loss(nth=(2, 4)), Duplicate(every=2), Corrupt(nth=1), Corrupt(nth=1, checksum="fixed")]
+)
+def test_datagrams_that_are_explained(fault: Fault | None, tmp_path: Path) -> None:
+    faults = [(PATH, fault)] if fault is not None else []
+    broken = isinstance(fault, Corrupt) and fault.checksum == "broken"
+    received = MESSAGES[1:] if broken else None
+    assert udp_verdict(udp_history(tmp_path, faults=faults, received=received)) == Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "received",
+    [MESSAGES[:4], (*MESSAGES, MESSAGES[0]), (*MESSAGES[:4], b"other")],
+    ids=["one less", "one twice", "another"],
+)
+def test_datagrams_that_nothing_explains(received: Sequence[bytes], tmp_path: Path) -> None:
+    assert udp_verdict(udp_history(tmp_path, received=received)) == Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Loss(nth=2)],
+        [Drop(match=Match(payload="message 3"))],
+        [Duplicate(nth=1)],
+        [Corrupt(nth=3)],
+        [Latency(delay_ms=7)],
+        [Reorder(hold=2, passes=2)],
+        [Reorder(percent=50), Latency(delay_ms=5)],
+        [Rate(rate_kbit=100)],
+        [Blackhole(above_bytes=70)],
+    ],
+    ids=lambda faults: faults[0].describe(),
+)
+def test_each_effect_is_seen_in_the_captures(faults: list[Fault], tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES * 20), [(TO_UDP, fault) for fault in faults])
+    result = run_check("fault_seen", {"expected": len(faults)}, Evidence(tmp_path))
+    assert result.verdict == Verdict.PASS, result
+    assert run_check("ledger", {}, Evidence(tmp_path)).verdict == Verdict.PASS
+
+
+def test_a_fault_that_never_acted_is_inconclusive(tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES), [(TO_UDP, Drop(match=Match(payload="never said")))])
+    assert run_check("fault_seen", {"expected": 1}, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
+
+
+def test_a_fault_that_was_never_set_is_inconclusive(tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES))
+    assert run_check("fault_seen", {"expected": 1}, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
+
+
+def test_the_ledger_s_word_alone_is_no_proof(tmp_path: Path) -> None:
+    """The captures are of a run without the drop that the ledger claims."""
+    honest, lying = tmp_path / "honest", tmp_path / "lying"
+    for folder, faults in ((honest, []), (lying, [(TO_UDP, Loss(nth=2))])):
+        folder.mkdir()
+        record(folder, datagrams(MESSAGES), faults)
+    (lying / "delivered.pcapng").write_bytes((honest / "delivered.pcapng").read_bytes())
+    evidence = Evidence(lying)
+    assert run_check("fault_seen", {"expected": 1}, evidence).verdict == Verdict.INCONCLUSIVE
+    assert run_check("ledger", {}, evidence).verdict == Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("handshake", {"at_most_ms": 50}, Verdict.PASS),
+        ("handshake", {"at_least_ms": 50}, Verdict.FAIL),
+        ("retransmissions", {"at_most": 0}, Verdict.PASS),
+        ("retransmissions", {"at_least": 1}, Verdict.FAIL),
+        ("delay", {"path": "client->tcp-server", "at_most_ms": 1}, Verdict.PASS),
+        ("delay", {"path": "client->tcp-server", "at_least_ms": 1}, Verdict.FAIL),
+        ("delay", {"path": "tcp-server->udp-server"}, Verdict.INCONCLUSIVE),
+        ("rate", {"path": "client->tcp-server", "at_most_kbit": 10_000}, Verdict.PASS),
+        ("rate", {"path": "client->tcp-server", "at_most_kbit": 8, "burst_bytes": 100}, Verdict.FAIL),
+        ("rate", {"path": "tcp-server->udp-server", "at_most_kbit": 8}, Verdict.INCONCLUSIVE),
+        ("healed", {}, Verdict.INCONCLUSIVE),
+        ("dns", {}, Verdict.INCONCLUSIVE),
+        ("udp_accounting", {}, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_smaller_checks_on_a_good_connection(
+    name: str, options: dict[str, Any], expected: Verdict, tmp_path: Path
+) -> None:
+    assert run_check(name, options, TcpHistory().write(tmp_path)).verdict == expected
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_empty_folder_proves_nothing(name: str, tmp_path: Path) -> None:
+    options = {"delay": {"path": "a->b"}, "rate": {"path": "a->b", "at_most_kbit": 8}}.get(name, {})
+    assert run_check(name, options, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["sent.pcapng", "delivered.pcapng", "ledger.bin"])
+def test_a_truncated_file_proves_nothing(name: str, tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:-3])
+    assert run_check("ledger", {}, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
+
+
+def test_no_such_check_and_bad_options_are_the_user_s() -> None:
+    with pytest.raises(UsageError, match="no check"):
+        run_check("nothing", {}, Evidence(Path()))
+    with pytest.raises(UsageError, match="handshake"):
+        run_check("handshake", {"at_lest": 1}, Evidence(Path()))
+
+
+def test_the_worst_verdict_wins() -> None:
+    assert worst([Verdict.PASS, Verdict.INCONCLUSIVE]) == Verdict.INCONCLUSIVE
+    assert worst([Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS]) == Verdict.FAIL
+    assert worst([]) == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ({"phase": "ok", "addresses": ["10.77.0.3"]}, Verdict.PASS),
+        ({"phase": "ok", "addresses": ["10.77.0.9"]}, Verdict.FAIL),
+        ({"phase": "ok", "addresses": []}, Verdict.FAIL),
+        ({"phase": "fail", "why": "no such name"}, Verdict.FAIL),
+        ({"phase": "unknown", "why": "no answer in time"}, Verdict.INCONCLUSIVE),
+    ],
+    ids=["right", "wrong address", "no address", "not found", "no answer"],
+)
+def test_dns_answers(end: dict[str, Any], expected: Verdict, tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES))
+    asked = {"op": "resolve", "conn": None, "n": 0, "why": None}
+    lines = [{**asked, "phase": "invoke", "name": "tcp-server"}, {**asked, **end}]
+    write_journal(tmp_path, "journal-dns-client-1.jsonl", lines)
+    workload = replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl")
+    assert run_check("dns", {}, Evidence(tmp_path, (workload,))).verdict == expected
