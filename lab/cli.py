@@ -437,8 +437,8 @@ def _say(text: str) -> None:
 def _no_command(error: click.exceptions.NoArgsIsHelpError) -> str:
     context = error.ctx
     assert context is not None and isinstance(context.command, click.Group)
-    commands = ", ".join(context.command.list_commands(context))
-    return f"{context.command_path}: no command given; expected one of {commands} (see {context.command_path} --help)"
+    path, commands = context.command_path, "|".join(context.command.list_commands(context))
+    return f"no command given; expected {path} {commands} (see {path} --help)"
 
 
 def main() -> NoReturn:
@@ -448,7 +448,7 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
-        _say(_no_command(error))
+        _say(f"lab: {_no_command(error)}")
         sys.exit(2)
     except click.ClickException as error:
         _say(f"lab: {' '.join(error.format_message().split())}")
