@@ -73,3 +73,23 @@ Bytes = Annotated[
     Field(ge=0, le=2**31),
     _text_schema(SIZES_BYTES, "64KiB"),
 ]
+
+_SUFFIXES = {"_ms": "ms", "_kbit": "kbit", "_bytes": "B", "_percent": "%"}
+
+
+def in_words(name: str, value: object) -> tuple[str, str]:
+    """A field and its value for people: `jitter_ms`, 5.0 is `jitter`, `5ms`. Of a long list, the first eight."""
+    if isinstance(value, tuple):
+        text = ", ".join(map(_plain, value[:8])) + (" ..." if len(value) > 8 else "")
+    else:
+        text = _plain(value)
+    for suffix, unit in _SUFFIXES.items():
+        if f"_{name}".endswith(suffix):
+            return name.removesuffix(suffix), text + unit
+    return name, text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

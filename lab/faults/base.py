@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lab.faults.match import Match
 from lab.packets import Packet
+from lab.units import in_words
 
 
 class Stage(IntEnum):
@@ -195,18 +196,10 @@ class Fault(BaseModel):
         return " ".join(words)
 
 
-_UNITS = {"_ms": "ms", "_kbit": "kbit", "_bytes": "B", "_percent": "%"}
-
-
 def _phrase(name: str, value: object, short: str | None) -> str:
     """`jitter 5ms`; the value alone for the field that a bare value sets."""
-    unit = next((unit for suffix, unit in _UNITS.items() if f"_{name}".endswith(suffix)), "")
-    word = next((name.removesuffix(suffix) for suffix in _UNITS if name.endswith(suffix)), name)
-    if isinstance(value, tuple):
-        text = ", ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
-    else:
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{text}{unit}" if short in (name, word) else f"{word} {text}{unit}"
+    word, text = in_words(name, value)
+    return text if short in (name, word) else f"{word} {text}"
 
 
 def _default(fault: Fault, name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lab.packets import ACK, FIN, FLAG_NAMES, PSH, RST, SYN, TCP, UDP, URG, Packet
-from lab.units import Milliseconds
+from lab.units import Milliseconds, in_words
 
 
 def numbering() -> Callable[[Packet], int]:
@@ -133,8 +133,8 @@ class Match(BaseModel):
 
     def describe(self) -> str:
         """The conditions that are set, in one phrase."""
-        set_fields = {name: value for name, value in self if value != type(self).model_fields[name].default}
-        return ", ".join(f"{name} {value}" for name, value in set_fields.items())
+        given = [(name, value) for name, value in self if value != type(self).model_fields[name].default]
+        return ", ".join(" ".join(in_words(name, value)) for name, value in given)
 
 
 def _counted(tests: list[Selected], which: frozenset[int]) -> Selected:

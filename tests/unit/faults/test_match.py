@@ -150,4 +150,4 @@ def test_what_can_t_be_meant(fields: dict[str, Any], message: str) -> None:
 
 
 def test_in_words() -> None:
-    assert Match(tcp="syn+ack", which=(1,)).describe() == "tcp syn+ack, which (1,)"
+    assert Match(tcp="syn+ack", which=(1,)).describe() == "tcp syn+ack, which 1"
