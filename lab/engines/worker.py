@@ -1,12 +1,13 @@
-"""An engine's own process, as the supervisor sees it: one JSON order in, one JSON answer out."""
+"""An engine's own process and the supervisor: one JSON order in, one JSON answer out."""
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.errors import LabFailure, UsageError
+from lab.errors import LabError, LabFailure, UsageError
 
 ANSWER_SECONDS = 10.0
 
@@ -40,3 +41,16 @@ class Worker:
             raise LabFailure(f"the {self._name} ended")
         answer: dict[str, Any] = json.loads(data)
         return answer
+
+
+def obey(channel: socket.socket, carry_out: Callable[[Mapping[str, Any]], dict[str, object]]) -> bool:
+    """In the engine's process: take one order and answer it. False where the supervisor closed the channel."""
+    data = channel.recv(1 << 20)
+    if not data:
+        return False
+    try:
+        answer = carry_out(json.loads(data))
+    except LabError as error:
+        answer = {"error": str(error)}
+    channel.send(json.dumps(answer).encode())
+    return True

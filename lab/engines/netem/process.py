@@ -23,7 +23,8 @@ from lab.engines.netem.qdiscs import Qdiscs
 from lab.engines.netem.sniffer import Sniffer
 from lab.engines.netem.switch import port
 from lab.engines.netem.translate import translate
-from lab.errors import LabError, UsageError
+from lab.engines.worker import obey
+from lab.errors import UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
 from lab.topology import Node
 
@@ -67,8 +68,8 @@ class Process:
             if not ready:
                 self._flush()
                 ready = [fd for fd, _ in poller.poll(self._seconds_to_expiry())]
-            if self._control.fileno() in ready:
-                self._obey()
+            if self._control.fileno() in ready and not obey(self._control, self._carry_out):
+                self._stopping = True
             self._look()
             self._expire()
         self._flush()
@@ -103,18 +104,6 @@ class Process:
             self._set(path, (), None)
 
     # -- orders --------------------------------------------------------------------------------------------------------
-
-    def _obey(self) -> None:
-        """One order from the supervisor: a JSON object in, one out. A closed channel means stop."""
-        data = self._control.recv(1 << 20)
-        if not data:
-            self._stopping = True
-            return
-        try:
-            answer = self._carry_out(json.loads(data))
-        except LabError as error:
-            answer = {"error": str(error)}
-        self._control.send(json.dumps(answer).encode())
 
     def _carry_out(self, order: Mapping[str, Any]) -> dict[str, object]:
         match order["do"]:

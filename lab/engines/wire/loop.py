@@ -20,7 +20,7 @@ from typing import Any
 
 from lab.engines.wire.core import Core
 from lab.engines.wire.state import Out
-from lab.errors import LabError
+from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
 from lab.faults import Fault, fault_from_json, fault_to_json
 from lab.runtimes.linux import sharp_timers
@@ -57,7 +57,8 @@ class Loop:
                 if fd in self._node_of:
                     self._read(fd)
                 else:
-                    self._obey()
+                    if not obey(self._control, self._carry_out):
+                        self._stopping = True
             self._release()
 
     def _wait(self, poller: select.epoll) -> None:
@@ -130,18 +131,6 @@ class Loop:
     def _flush(self) -> None:
         if self._recorder is not None:
             self._recorder.flush()
-
-    def _obey(self) -> None:
-        """One order from the supervisor: a JSON object in, one out. A closed channel means stop."""
-        data = self._control.recv(1 << 20)
-        if not data:
-            self._stopping = True
-            return
-        try:
-            answer = self._carry_out(json.loads(data))
-        except LabError as error:
-            answer = {"error": str(error)}
-        self._control.send(json.dumps(answer).encode())
 
     def _carry_out(self, order: Mapping[str, Any]) -> dict[str, object]:
         match order["do"]:
