@@ -1,27 +1,35 @@
 """Replays a run: the same scenario and seed, with each drop taken from the run's ledger instead of the dice.
 
-A drop is named by its path, its flow, the packet's number in that flow and the copy; all other decisions follow from
-the seed as they did then. A fault that forges a packet in the dropped one's place makes its own drop again.
+A drop is named by its path, its flow, what the packet carried (`Sending`) and the copy; all other decisions follow
+from the seed as they did then. A fault that forges a packet in the dropped one's place makes its own drop again.
+
+Each packet that the application made TCP or UDP send is there to drop again. A retransmission or a pure ACK is TCP's
+own: its timers race, and one that carried nothing new then may not be sent now. Such a one is told, and no failure.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab.checks.base import CheckResult, Finding, conclude, worst
 from lab.errors import UsageError
-from lab.evidence.reader import Ledger, read_ledger
+from lab.evidence.evidence import Evidence
+from lab.evidence.pcapng import Capture
+from lab.evidence.reader import Entry, Ledger
 from lab.faults import Effect
+from lab.packets import Packet
 from lab.report.result import RunResult
 from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
+from lab.sendings import Sending, Sendings
 
-Drop = tuple[str, str, int, int]
-"""(path, flow, ordinal in the flow, copy)"""
+Drop = tuple[str, str, Sending, int]
+"""(path, flow, the packet in that flow, copy)"""
 
 
 def replay(folder: Path, options: Options) -> RunResult:
@@ -30,7 +38,9 @@ def replay(folder: Path, options: Options) -> RunResult:
     UsageError where it is no run's folder, or its ledger can't be read.
     """
     facts, scenario = _read(folder)
-    recorded = drops(_ledger(folder))
+    if not (folder / "ledger.bin").is_file():
+        raise UsageError(f"{folder}: no ledger.bin there; expected the evidence folder of a run")
+    recorded = drops(folder)
     with tempfile.TemporaryDirectory() as place:
         forced = Path(place) / "drops.json"
         forced.write_text(json.dumps(sorted(recorded)))
@@ -38,41 +48,56 @@ def replay(folder: Path, options: Options) -> RunResult:
         result = run(scenario, again)
     if result.error is not None:
         return result
-    checks = (*result.checks, _compare(recorded, drops(_ledger(Path(result.evidence))), folder))
+    checks = (*result.checks, compare(recorded, drops(Path(result.evidence)), folder.name))
     return replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
 
 
-def _compare(recorded: frozenset[Drop], seen: frozenset[Drop], folder: Path) -> CheckResult:
-    """A drop that found no packet to hit: then the applications sent other packets than in the recorded run."""
-    missing = [
-        Finding(f"packet {ordinal} of {flow} on {path} was not there to drop")
-        for path, flow, ordinal, _ in sorted(recorded - seen)
-    ]
-    return conclude("replay", f"repeated {len(recorded)} of {len(recorded)} drops of {folder.name}", unclear=missing)
+def compare(recorded: frozenset[Drop], seen: frozenset[Drop], name: str) -> CheckResult:
+    """A drop that found no packet to hit: then the applications sent other packets than in the recorded run `name`."""
+    missing, unsent = [], []
+    for path, flow, sending, _ in sorted(recorded - seen):
+        if sending.is_for_tcp_to_decide:
+            unsent.append(Finding(f"TCP had no need to send {sending} of {flow} on {path} this time"))
+        else:
+            missing.append(Finding(f"{sending} of {flow} on {path} was not there to drop"))
+    summary = f"repeated {len(recorded) - len(unsent)} of {len(recorded)} drops of {name}"
+    if unsent:
+        summary += f"; TCP sent no more: {len(unsent)}"
+    return conclude("replay", summary, unclear=missing, notes=unsent)
 
 
-def drops(ledger: Ledger) -> frozenset[Drop]:
-    """Every packet that a fault dropped; not those in whose place a fault forged another."""
-    return frozenset(
-        (entry.path, entry.flow, entry.ordinal, entry.copy)
-        for entry in ledger.entries
-        if entry.dropped and not _forged_instead(ledger, entry)
-    )
+def drops(folder: Path) -> frozenset[Drop]:
+    """Every packet that a fault dropped; not those in whose place a fault forged another.
+
+    UsageError where the capture lacks one of them.
+    """
+    evidence = Evidence(folder)
+    ledger = evidence.ledger
+    sendings = _sendings(ledger, evidence.sent)
+    dropped = [entry for entry in ledger.entries if entry.dropped and not _forged_instead(ledger, entry)]
+    for entry in dropped:
+        if entry.packet not in sendings:
+            raise UsageError(f"{folder}: sent.pcapng lacks packet {entry.packet} of the ledger; a replay needs it")
+    return frozenset((entry.path, entry.flow, sendings[entry.packet], entry.copy) for entry in dropped)
 
 
-def _forged_instead(ledger: Ledger, entry: Any) -> bool:
+def _sendings(ledger: Ledger, sent: Capture) -> dict[int, Sending]:
+    """What each packet was, by its number in the run."""
+    flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
+    found = {}
+    for captured in sent:
+        entry = ledger.by_packet.get(captured.packet)
+        if entry is not None:
+            found[captured.packet] = flows[entry.path, entry.flow].name(Packet.parse(captured.frame))
+    return found
+
+
+def _forged_instead(ledger: Ledger, entry: Entry) -> bool:
     kinds = {fault.id: fault for fault in ledger.faults}
     return any(
         effect == Effect.DROPPED and fault in kinds and Effect.INJECTED in kinds[fault].leaves
         for fault, effect, _ in entry.acts
     )
-
-
-def _ledger(folder: Path) -> Ledger:
-    file = folder / "ledger.bin"
-    if not file.is_file():
-        raise UsageError(f"{folder}: no ledger.bin there; expected the evidence folder of a run")
-    return read_ledger(file)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Scenario]:

@@ -21,6 +21,7 @@ from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step,
 from lab.faults import Fault, check_composition
 from lab.faults.base import Change, Draw, Stage
 from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet
+from lab.sendings import Sendings
 from lab.topology import Node
 
 QUEUE_LIMIT = 32_768
@@ -38,7 +39,7 @@ _NOT_IP = (0, 0, 0, 0)
 class Core:
     """The switch. `nodes` fixes the indices used everywhere; `forced_drops` replays a recorded run's drops.
 
-    `forced_drops` maps (path, flow label) to the (ordinal, copy) pairs to drop; where given, no others are dropped
+    `forced_drops` maps (path, flow label) to the (sending, copy) pairs to drop; where given, no others are dropped
     but by a full queue.
     """
 
@@ -135,6 +136,8 @@ class Core:
         if packet.protocol == TCP and flow.first_seq is not None:
             packet.stream_at = (packet.seq + bool(packet.flags & SYN) - flow.first_seq - 1) & 0xFFFFFFFF
         transit = Transit(packet, packet, self._packets, flow, frame, now, now)
+        if flow.sendings is not None:
+            transit.sending = flow.sendings.name(packet)
         passage = self._passage(path, transit, now)
         steps = self._steps(path, flow)
         for copy in passage.family:
@@ -258,7 +261,8 @@ class Core:
 
     def _new_flow(self, path: PathState, key: bytes) -> Flow:
         self._flows += 1
-        flow = Flow(self._flows, self._names.label(key))
+        sendings = Sendings() if self.forced_drops is not None else None
+        flow = Flow(self._flows, self._names.label(key), sendings)
         if len(path.flows) >= FLOW_LIMIT:
             # QUEUE_LIMIT is smaller than FLOW_LIMIT, so there is always one that holds nothing.
             oldest = next(key for key, old in path.flows.items() if not old.held)

@@ -19,11 +19,13 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lab.engines.wire.core import Core
+from lab.engines.wire.stages import DropNames
 from lab.engines.wire.state import Out
 from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
 from lab.faults import Fault, fault_from_json, fault_to_json
 from lab.runtimes.linux import sharp_timers
+from lab.sendings import Sending
 from lab.topology import Node
 
 BATCH = 64
@@ -198,10 +200,10 @@ def main(config: Mapping[str, Any]) -> None:
             recorder.close(strays=core.strays)
 
 
-def _forced_drops(file: str | None) -> dict[tuple[str, str], frozenset[tuple[int, int]]] | None:
+def _forced_drops(file: str | None) -> dict[tuple[str, str], DropNames] | None:
     if file is None:
         return None
-    drops: dict[tuple[str, str], set[tuple[int, int]]] = {}
-    for path, flow, ordinal, copy in json.loads(FilePath(file).read_text()):
-        drops.setdefault((path, flow), set()).add((ordinal, copy))
+    drops: dict[tuple[str, str], set[tuple[Sending, int]]] = {}
+    for path, flow, sending, copy in json.loads(FilePath(file).read_text()):
+        drops.setdefault((path, flow), set()).add((Sending(*sending), copy))
     return {key: frozenset(value) for key, value in drops.items()}

@@ -9,9 +9,10 @@ from typing import Any
 from lab.engines.wire.state import Act, Active, PathState, Step, Transit
 from lab.faults.base import Change, Copies, Delay, Drop, Effect, Hold, Inject, Overtake, Stage
 from lab.packets import Packet
+from lab.sendings import Sending
 
-DropNames = frozenset[tuple[int, int]]
-"""(ordinal in the flow, copy) of the packets to drop."""
+DropNames = frozenset[tuple[Sending, int]]
+"""(sending, copy) of the packets to drop."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,8 +73,7 @@ def _drop_as_recorded(passage: Passage, transit: Transit) -> None:
 
 
 def _to_drop(passage: Passage, transit: Transit) -> bool:
-    packet = transit.packet
-    return passage.only_drop is not None and (packet.ordinal, packet.copy) in passage.only_drop
+    return passage.only_drop is not None and (transit.sending, transit.packet.copy) in passage.only_drop
 
 
 def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from lab.faults.base import Decider, Effect, Fault
 from lab.faults.match import Selected
 from lab.packets import Packet
+from lab.sendings import Sending, Sendings
 
 Act = tuple[str, Effect, str]
 """(fault id, what it did, why)"""
@@ -49,10 +50,11 @@ Step = tuple[Active, Selected | None, Decider]
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One direction of one conversation on one path."""
+    """One direction of one conversation on one path. `sendings` names its packets, in a replay."""
 
     number: int
     label: str
+    sendings: Sendings | None = None
     ordinal: int = 0
     first_seq: int | None = None
     generation: int = -1
@@ -86,7 +88,8 @@ class PathState:
 class Transit:
     """A packet on its way through the faults: one copy of it, what was done to it, when it leaves.
 
-    `step` is the fault it comes to next; `before_link` says that it waits for its turn there.
+    `sending` is what a replay knows it by. `step` is the fault it comes to next; `before_link` says that it waits for
+    its turn there.
     """
 
     original: Packet
@@ -104,6 +107,7 @@ class Transit:
     passes_left: int = 0
     detail: int = 0
     copies: int = 1
+    sending: Sending | None = None
     step: int = 0
     before_link: bool = False
     holder: Active | None = None

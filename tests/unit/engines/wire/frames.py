@@ -85,6 +85,7 @@ class Told:
     copies: int
     delay: int
     frame: bytes
+    original: bytes
     arrived: int
     at: int
 
@@ -108,7 +109,7 @@ class ListRecorder:
         assert payload_at == Packet.parse(frame).payload_at
         ordinal = flow.ordinal
         self.told.append(
-            Told("passed", path.name, flow.label, packet_id, ordinal, 0, (), False, False, 1, 0, frame, now, now)
+            Told("passed", path.name, flow.label, packet_id, ordinal, 0, (), False, False, 1, 0, frame, frame, now, now)
         )
 
     def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
@@ -139,6 +140,7 @@ class ListRecorder:
                 copies=transit.copies,
                 delay=transit.delay,
                 frame=transit.frame,
+                original=transit.original.frame,
                 arrived=transit.arrived,
                 at=now,
             )

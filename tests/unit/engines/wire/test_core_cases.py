@@ -6,6 +6,7 @@ import pytest
 
 from lab.engines.wire import core
 from lab.faults import Corrupt, Drop, Duplicate, Effect, Fault, Latency, Loss, Match, Partition, Rate, Rebind, Reorder
+from lab.sendings import Sending
 from tests.virtual_wire import (
     ACK,
     CLIENT,
@@ -258,15 +259,26 @@ FLOW = "udp client:20000 -> udp-server:41234"
 
 
 def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
-    wire = Wire(seed=99, forced_drops={(TO_UDP, FLOW): frozenset({(2, 0), (5, 0)})})
+    wire = Wire(
+        seed=99, forced_drops={(TO_UDP, FLOW): frozenset({(Sending("packet", 2), 0), (Sending("packet", 5), 0)})}
+    )
     wire.send(udp(b"1"))
     wire.set(TO_UDP, Loss(percent=60))
     wire.send(*numbered(2, 9))
     assert payloads(wire) == [1, 3, 4, 6, 7, 8, 9]
 
 
+def test_a_replay_drops_the_same_bytes_whatever_else_tcp_sends() -> None:
+    """A pure ACK more this time: the segment's number in its flow is another, its bytes are not."""
+    flow = "tcp client:20000 -> tcp-server:8082"
+    wire = Wire(forced_drops={(TO_TCP, flow): frozenset({(Sending("bytes", 10), 0), (Sending("bytes", 0, 2), 0)})})
+    syn, first, pure_ack, second = tcp(b"", SYN, 100), tcp(b"a" * 10, seq=101), tcp(b"", seq=111), tcp(b"b", seq=111)
+    wire.send(syn, first, pure_ack, second, first, second)
+    assert wire.frames(TCP_SERVER) == [syn, first, pure_ack, second]
+
+
 def test_a_replay_drops_without_any_fault_too() -> None:
-    wire = Wire(forced_drops={(TO_UDP, FLOW): frozenset({(1, 0)})})
+    wire = Wire(forced_drops={(TO_UDP, FLOW): frozenset({(Sending("packet", 1), 0)})})
     wire.send(udp(b"1"), udp(b"2"))
     assert payloads(wire) == [2]
     assert wire.recorder.entries[0].acts == (("replay", Effect.DROPPED, "as recorded"),)
@@ -298,7 +310,7 @@ def test_a_replay_of_the_same_traffic_gives_the_same_ledger(faults: tuple[Fault,
 
     first = Wire(seed=3)
     ledger = run(first)
-    drops = {(one.ordinal, one.copy) for one in first.recorder.entries if one.decision == "dropped"}
+    drops = {(Sending("packet", one.ordinal), one.copy) for one in first.recorder.entries if one.decision == "dropped"}
     assert drops
     assert run(Wire(seed=3, forced_drops={(TO_UDP, FLOW): frozenset(drops)})) == ledger
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log, sqrt
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lab.engines.flows import FlowNames
 from lab.engines.wire import core as core_module
+from lab.engines.wire.stages import DropNames
 from lab.engines.wire.state import PathState
 from lab.faults import (
     Blackhole,
@@ -32,7 +33,8 @@ from lab.faults import (
     Reorder,
     Reset,
 )
-from lab.packets import ACK, SYN
+from lab.packets import ACK, SYN, Packet
+from lab.sendings import Sending, Sendings
 from tests.unit.engines.wire.frames import BACK, MS, NODES, THERE, Told, World, number_of, tcp, udp
 
 COPIES = 2
@@ -417,11 +419,18 @@ def test_other_flows_change_no_decision_about_this_one(script: list[Step], seed:
 # -- replay --------------------------------------------------------------------------------------------------------
 
 
-def drops_of(world: World) -> dict[tuple[str, str], frozenset[tuple[int, int]]]:
-    found: dict[tuple[str, str], set[tuple[int, int]]] = {}
+def drops_of(world: World) -> dict[tuple[str, str], DropNames]:
+    """As `lab.replay` finds them: each packet is called by what its sender sent."""
+    flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
+    sendings = {
+        told.packet_id: flows[told.path, told.flow].name(Packet.parse(told.original))
+        for told in world.recorder.arrivals
+        if not told.injected
+    }
+    found: defaultdict[tuple[str, str], set[tuple[Sending, int]]] = defaultdict(set)
     for told in world.recorder.ends:
-        if told.dropped:
-            found.setdefault((told.path, told.flow), set()).add((told.ordinal, told.copy))
+        if told.dropped and not told.injected:
+            found[told.path, told.flow].add((sendings[told.packet_id], told.copy))
     return {flow: frozenset(names) for flow, names in found.items()}
 
 
