@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Ether
-from scapy.packet import Raw
 
-from lab.packets import Packet
+from lab.packets import ACK, FIN, PSH, RST, SYN, Packet
 from lab.sendings import Sending, Sendings
+from tests.virtual_wire import tcp, udp
 
 
-def segment(flags: str, seq: int, ack: int = 0, payload: bytes = b"") -> Packet:
-    frame = Ether() / IP() / TCP(flags=flags, seq=seq % 2**32, ack=ack % 2**32) / Raw(payload)
-    return Packet.parse(bytes(frame))
+def segment(flags: int, seq: int, ack: int = 0, payload: bytes = b"") -> Packet:
+    return Packet.parse(tcp(payload, flags, seq % 2**32, ack % 2**32))
 
 
 def names(*packets: Packet) -> list[Sending]:
@@ -24,13 +21,13 @@ def names(*packets: Packet) -> list[Sending]:
 @pytest.mark.parametrize(("mine", "theirs"), [(1000, 5000), (2**32 - 1, 2**32 - 300), (2**32 - 20, 0)])
 def test_a_segment_is_called_by_its_place_in_the_stream(mine: int, theirs: int) -> None:
     assert names(
-        segment("S", mine),
-        segment("A", mine + 1, theirs + 1),
-        segment("PA", mine + 1, theirs + 1, b"x" * 30),
-        segment("A", mine + 31, theirs + 401),
-        segment("PA", mine + 31, theirs + 401, b"y" * 10),
-        segment("FA", mine + 41, theirs + 401),
-        segment("RA", mine + 42, theirs + 401),
+        segment(SYN, mine),
+        segment(ACK, mine + 1, theirs + 1),
+        segment(PSH | ACK, mine + 1, theirs + 1, b"x" * 30),
+        segment(ACK, mine + 31, theirs + 401),
+        segment(PSH | ACK, mine + 31, theirs + 401, b"y" * 10),
+        segment(FIN | ACK, mine + 41, theirs + 401),
+        segment(RST | ACK, mine + 42, theirs + 401),
     ) == [
         Sending("SYN", 0),
         Sending("ACK", 0),
@@ -43,7 +40,7 @@ def test_a_segment_is_called_by_its_place_in_the_stream(mine: int, theirs: int) 
 
 
 def test_the_second_time_is_another_sending_and_tcp_s_own() -> None:
-    first, second, third = names(*[segment("S", 7)] * 3)
+    first, second, third = names(*[segment(SYN, 7)] * 3)
     assert (first, second, third) == (Sending("SYN", 0), Sending("SYN", 0, 2), Sending("SYN", 0, 3))
     assert not first.is_for_tcp_to_decide
     assert second.is_for_tcp_to_decide
@@ -51,16 +48,16 @@ def test_the_second_time_is_another_sending_and_tcp_s_own() -> None:
 
 
 def test_a_pure_ack_more_renames_no_other() -> None:
-    data = [segment("PA", 11 + at, 900, b"z" * 10) for at in (0, 10, 20)]
-    ack = segment("A", 21, 950)
-    with_it = names(segment("S", 10), *data[:2], ack, data[2])
-    without = names(segment("S", 10), *data)
+    data = [segment(PSH | ACK, 11 + at, 900, b"z" * 10) for at in (0, 10, 20)]
+    ack = segment(ACK, 21, 950)
+    with_it = names(segment(SYN, 10), *data[:2], ack, data[2])
+    without = names(segment(SYN, 10), *data)
     assert [name for name in with_it if name.what != "ACK"] == without
     assert [name for name in with_it if name.is_for_tcp_to_decide] == [Sending("ACK", 50)]
 
 
 def test_the_answering_side_counts_from_its_own_syn() -> None:
-    assert names(segment("SA", 70, 31), segment("A", 71, 41), segment("PA", 71, 41, b"1")) == [
+    assert names(segment(SYN | ACK, 70, 31), segment(ACK, 71, 41), segment(PSH | ACK, 71, 41, b"1")) == [
         Sending("SYN", 0),
         Sending("ACK", 10),
         Sending("bytes", 0),
@@ -68,6 +65,6 @@ def test_the_answering_side_counts_from_its_own_syn() -> None:
 
 
 def test_what_is_no_segment_of_a_connection_seen_is_called_by_its_number() -> None:
-    datagram = Packet.parse(bytes(Ether() / IP() / UDP() / Raw(b"same")))
-    assert names(segment("A", 5, 6), datagram, datagram) == [Sending("packet", n) for n in (1, 2, 3)]
+    datagram = Packet.parse(udp(b"same"))
+    assert names(segment(ACK, 5, 6), datagram, datagram) == [Sending("packet", n) for n in (1, 2, 3)]
     assert not Sending("packet", 3).is_for_tcp_to_decide
