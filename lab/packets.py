@@ -143,6 +143,11 @@ class Packet:
             self.payload_at = at + 8
 
 
+def stream_offset(packet: Packet, syn_seq: int) -> int:
+    """Where a segment stands in its byte stream, from 0; `syn_seq` is the SYN's sequence number (RFC 9293, 3.4)."""
+    return (packet.seq + bool(packet.flags & SYN) - syn_seq - 1) & 0xFFFFFFFF
+
+
 def internet_checksum(data: bytes) -> int:
     """The ones' complement of the ones' complement sum of 16-bit words (RFC 1071)."""
     if len(data) % 2:

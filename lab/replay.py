@@ -4,7 +4,8 @@ A drop is named by its path, its flow, what the packet carried (`Sending`) and t
 from the seed as they did then. A fault that forges a packet in the dropped one's place makes its own drop again.
 
 Each packet that the application made TCP or UDP send is there to drop again. A retransmission or a pure ACK is TCP's
-own: its timers race, and one that carried nothing new then may not be sent now. Such a one is told, and no failure.
+own: its timers race, and one that carried nothing new then may not be sent now. Such a one is told, and no failure,
+once the replay's capture shows that it was not sent, and that the segment it repeats, or its connection, was.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,18 @@ from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
 from lab.sendings import Sending, Sendings
 
+Sent = tuple[str, str, Sending]
+"""(path, flow, the packet in that flow)"""
 Drop = tuple[str, str, Sending, int]
 """(path, flow, the packet in that flow, copy)"""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a run's nodes sent, and what of it was dropped."""
+
+    sent: frozenset[Sent]
+    dropped: frozenset[Drop]
 
 
 def replay(folder: Path, options: Options) -> RunResult:
@@ -40,7 +51,7 @@ def replay(folder: Path, options: Options) -> RunResult:
     facts, scenario = _read(folder)
     if not (folder / "ledger.bin").is_file():
         raise UsageError(f"{folder}: no ledger.bin there; expected the evidence folder of a run")
-    recorded = drops(folder)
+    recorded = traffic(folder).dropped
     with tempfile.TemporaryDirectory() as place:
         forced = Path(place) / "drops.json"
         forced.write_text(json.dumps(sorted(recorded)))
@@ -48,26 +59,29 @@ def replay(folder: Path, options: Options) -> RunResult:
         result = run(scenario, again)
     if result.error is not None:
         return result
-    checks = (*result.checks, compare(recorded, drops(Path(result.evidence)), folder.name))
+    checks = (*result.checks, compare(recorded, traffic(Path(result.evidence)), folder.name))
     return replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
 
 
-def compare(recorded: frozenset[Drop], seen: frozenset[Drop], name: str) -> CheckResult:
+def compare(recorded: frozenset[Drop], again: Traffic, name: str) -> CheckResult:
     """A drop that found no packet to hit: then the applications sent other packets than in the recorded run `name`."""
     missing, unsent = [], []
-    for path, flow, sending, _ in sorted(recorded - seen):
-        if sending.is_for_tcp_to_decide:
-            unsent.append(Finding(f"TCP had no need to send {sending} of {flow} on {path} this time"))
+    for path, flow, sending, _ in sorted(recorded - again.dropped):
+        what = f"{sending} of {flow} on {path}"
+        if (path, flow, sending) in again.sent:
+            missing.append(Finding(f"{what} was sent, and not dropped"))
+        elif sending.is_for_tcp_to_decide and (path, flow, sending.follows) in again.sent:
+            unsent.append(Finding(f"TCP had no need to send {what} this time"))
         else:
-            missing.append(Finding(f"{sending} of {flow} on {path} was not there to drop"))
+            missing.append(Finding(f"{what} was not there to drop"))
     summary = f"repeated {len(recorded) - len(unsent)} of {len(recorded)} drops of {name}"
     if unsent:
         summary += f"; TCP sent no more: {len(unsent)}"
     return conclude("replay", summary, unclear=missing, notes=unsent)
 
 
-def drops(folder: Path) -> frozenset[Drop]:
-    """Every packet that a fault dropped; not those in whose place a fault forged another.
+def traffic(folder: Path) -> Traffic:
+    """Dropped is every packet that a fault dropped; not those in whose place a fault forged another.
 
     UsageError where the capture lacks one of them.
     """
@@ -78,17 +92,21 @@ def drops(folder: Path) -> frozenset[Drop]:
     for entry in dropped:
         if entry.packet not in sendings:
             raise UsageError(f"{folder}: sent.pcapng lacks packet {entry.packet} of the ledger; a replay needs it")
-    return frozenset((entry.path, entry.flow, sendings[entry.packet], entry.copy) for entry in dropped)
+    return Traffic(
+        frozenset(sendings.values()),
+        frozenset((*sendings[entry.packet], entry.copy) for entry in dropped),
+    )
 
 
-def _sendings(ledger: Ledger, sent: Capture) -> dict[int, Sending]:
+def _sendings(ledger: Ledger, sent: Capture) -> dict[int, Sent]:
     """What each packet was, by its number in the run."""
     flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
     found = {}
     for captured in sent:
         entry = ledger.by_packet.get(captured.packet)
         if entry is not None:
-            found[captured.packet] = flows[entry.path, entry.flow].name(Packet.parse(captured.frame))
+            sending = flows[entry.path, entry.flow].name(Packet.parse(captured.frame))
+            found[captured.packet] = (entry.path, entry.flow, sending)
     return found
 
 

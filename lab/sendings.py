@@ -1,4 +1,4 @@
-"""What a packet is called in another run: not by its number there, but by what it carries and for the how-manieth time.
+"""What a packet is called in another run: what it carries, and for which time, instead of its number there.
 
 A TCP segment's number in its flow depends on the kernel's timers (a delayed ACK more, a retransmission less), so that
 the same number is other bytes in the next run. Its place in the byte stream is not: what a lost segment means to the
@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from lab.packets import ACK, FIN, RST, SYN, TCP, Packet
-
-_SEQUENCE = 0xFFFFFFFF
+from lab.packets import ACK, FIN, RST, SYN, TCP, Packet, stream_offset
 
 
 class Sending(NamedTuple):
@@ -27,6 +25,11 @@ class Sending(NamedTuple):
     def is_for_tcp_to_decide(self) -> bool:
         """Retransmissions and pure ACKs: TCP's timers say whether they are sent, not the application."""
         return self.times > 1 or self.what == "ACK"
+
+    @property
+    def follows(self) -> Sending:
+        """What must have been sent before TCP may decide on this one: the segment itself, or an ACK's connection."""
+        return Sending("SYN", 0) if self.what == "ACK" else self._replace(times=1)
 
     def __str__(self) -> str:
         text = f"{self.what} {self.at}"
@@ -63,11 +66,11 @@ class Sendings:
             return None
         if self._first_ack is None:
             self._first_ack = packet.ack
-        at = (packet.seq - self._first_seq - 1) & _SEQUENCE
+        at = stream_offset(packet, self._first_seq)
         if flags & RST:
             return "RST", at
         if packet.payload_end > packet.payload_at:
             return "bytes", at
         if flags & FIN:
             return "FIN", at
-        return "ACK", (packet.ack - self._first_ack) & _SEQUENCE
+        return "ACK", (packet.ack - self._first_ack) & 0xFFFFFFFF

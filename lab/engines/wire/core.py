@@ -20,7 +20,7 @@ from lab.engines.wire.stages import DropNames, Forged, Passage, walk
 from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step, Transit
 from lab.faults import Fault, check_composition
 from lab.faults.base import Change, Draw, Stage
-from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet
+from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet, stream_offset
 from lab.sendings import Sendings
 from lab.topology import Node
 
@@ -134,7 +134,7 @@ class Core:
         packet.ordinal = flow.ordinal
         _note_syn(flow, packet)
         if packet.protocol == TCP and flow.first_seq is not None:
-            packet.stream_at = (packet.seq + bool(packet.flags & SYN) - flow.first_seq - 1) & 0xFFFFFFFF
+            packet.stream_at = stream_offset(packet, flow.first_seq)
         transit = Transit(packet, packet, self._packets, flow, frame, now, now)
         if flow.sendings is not None:
             transit.sending = flow.sendings.name(packet)

@@ -58,9 +58,8 @@ class Loop:
             for fd, _ in poller.poll(0):
                 if fd in self._node_of:
                     self._read(fd)
-                else:
-                    if not obey(self._control, self._carry_out):
-                        self._stopping = True
+                elif not obey(self._control, self._carry_out):
+                    self._stopping = True
             self._release()
 
     def _wait(self, poller: select.epoll) -> None:

@@ -1,14 +1,15 @@
-"""The supervisor's side of an engine's process: answers, refusals, and a process that is gone."""
+"""An engine's process and the supervisor: answers, refusals, and the other one gone."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
-from lab.engines.worker import Worker
+from lab.engines.worker import Worker, obey
 from lab.errors import LabFailure, UsageError
 
 
@@ -56,3 +57,25 @@ def test_silence_has_a_limit(ends: tuple[socket.socket, socket.socket]) -> None:
     worker = Worker("wire", ends[0])
     with pytest.raises(LabFailure, match=r"no answer within 0\.01 s"):
         worker.ask({"do": "show"}, seconds=0.01)
+
+
+def in_order(order: Mapping[str, Any]) -> dict[str, object]:
+    if order["do"] == "set":
+        raise UsageError("faults clash")
+    return {"t": 5}
+
+
+def test_the_process_answers_and_refuses(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    Worker("wire", ours)
+    for order, answer in ((b'{"do": "show"}', b'{"t": 5}'), (b'{"do": "set"}', b'{"error": "faults clash"}')):
+        ours.send(order)
+        assert obey(theirs, in_order)
+        assert ours.recv(100) == answer
+
+
+def test_the_process_stops_when_the_supervisor_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    Worker("wire", ours)
+    ours.close()
+    assert not obey(theirs, in_order)
