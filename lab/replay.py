@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ Drop = tuple[str, str, Sending, int]
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a run's nodes sent, and what of it was dropped."""
+    """What a run's nodes sent, and what of it was dropped, by which fault."""
 
     sent: frozenset[Sent]
-    dropped: frozenset[Drop]
+    dropped: Mapping[Drop, str]
 
 
 def replay(folder: Path, options: Options) -> RunResult:
@@ -54,7 +55,7 @@ def replay(folder: Path, options: Options) -> RunResult:
     recorded = traffic(folder).dropped
     with tempfile.TemporaryDirectory() as place:
         forced = Path(place) / "drops.json"
-        forced.write_text(json.dumps(sorted(recorded)))
+        forced.write_text(json.dumps([(*drop, fault) for drop, fault in sorted(recorded.items())]))
         again = replace(options, seed=facts["seed"], engine=facts["engine"], forced_drops=forced)
         result = run(scenario, again)
     if result.error is not None:
@@ -63,10 +64,10 @@ def replay(folder: Path, options: Options) -> RunResult:
     return replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
 
 
-def compare(recorded: frozenset[Drop], again: Traffic, name: str) -> CheckResult:
+def compare(recorded: Collection[Drop], again: Traffic, name: str) -> CheckResult:
     """A drop that found no packet to hit: then the applications sent other packets than in the recorded run `name`."""
     missing, unsent = [], []
-    for path, flow, sending, _ in sorted(recorded - again.dropped):
+    for path, flow, sending, _ in sorted(set(recorded) - again.dropped.keys()):
         what = f"{sending} of {flow} on {path}"
         if (path, flow, sending) in again.sent:
             missing.append(Finding(f"{what} was sent, and not dropped"))
@@ -88,13 +89,14 @@ def traffic(folder: Path) -> Traffic:
     evidence = Evidence(folder)
     ledger = evidence.ledger
     sendings = _sendings(ledger, evidence.sent)
-    dropped = [entry for entry in ledger.entries if entry.dropped and not _forged_instead(ledger, entry)]
+    forging = {fault.id for fault in ledger.faults if Effect.INJECTED in fault.leaves}
+    dropped = [entry for entry in ledger.entries if entry.dropped and _dropper(entry) not in forging]
     for entry in dropped:
         if entry.packet not in sendings:
             raise UsageError(f"{folder}: sent.pcapng lacks packet {entry.packet} of the ledger; a replay needs it")
     return Traffic(
         frozenset(sendings.values()),
-        frozenset((*sendings[entry.packet], entry.copy) for entry in dropped),
+        {(*sendings[entry.packet], entry.copy): _dropper(entry) for entry in dropped},
     )
 
 
@@ -110,12 +112,8 @@ def _sendings(ledger: Ledger, sent: Capture) -> dict[int, Sent]:
     return found
 
 
-def _forged_instead(ledger: Ledger, entry: Entry) -> bool:
-    kinds = {fault.id: fault for fault in ledger.faults}
-    return any(
-        effect == Effect.DROPPED and fault in kinds and Effect.INJECTED in kinds[fault].leaves
-        for fault, effect, _ in entry.acts
-    )
+def _dropper(entry: Entry) -> str:
+    return next(fault for fault, effect, _ in entry.acts if effect == Effect.DROPPED)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Scenario]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from lab.engines.wire.core import Core
-from lab.engines.wire.stages import DropNames
+from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import Act, Flow, Out, PathState, Transit
 from lab.faults import Effect, Fault
 from lab.topology import Network, Node
@@ -173,7 +173,7 @@ class Wire:
     def __init__(
         self,
         seed: int = 1,
-        forced_drops: Mapping[tuple[str, str], DropNames] | None = None,
+        forced_drops: Mapping[tuple[str, str], Recorded] | None = None,
         recorder: ListRecorder | None = None,
     ) -> None:
         self.recorder = recorder or ListRecorder()

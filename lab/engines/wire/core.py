@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from struct import Struct
 
 from lab.engines.flows import FlowNames
-from lab.engines.wire.stages import DropNames, Forged, Passage, walk
+from lab.engines.wire.stages import Forged, Passage, Recorded, walk
 from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step, Transit
 from lab.faults import Fault, check_composition
 from lab.faults.base import Change, Draw, Stage
@@ -39,8 +39,8 @@ _NOT_IP = (0, 0, 0, 0)
 class Core:
     """The switch. `nodes` fixes the indices used everywhere; `forced_drops` replays a recorded run's drops.
 
-    `forced_drops` maps (path, flow label) to the (sending, copy) pairs to drop; where given, no others are dropped
-    but by a full queue.
+    `forced_drops` maps (path, flow label) to the (sending, copy) pairs to drop, and which fault did; where given, no
+    others are dropped but by a full queue.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Core:
         nodes: Sequence[Node],
         seed: int,
         recorder: Recorder | None,
-        forced_drops: Mapping[tuple[str, str], DropNames] | None = None,
+        forced_drops: Mapping[tuple[str, str], Recorded] | None = None,
     ) -> None:
         self.nodes = tuple(nodes)
         self.seed = seed
@@ -173,7 +173,7 @@ class Core:
     def _passage(self, path: PathState, transit: Transit, now: int) -> Passage:
         only = None
         if self.forced_drops is not None:
-            only = self.forced_drops.get((path.name, transit.flow.label), frozenset())
+            only = self.forced_drops.get((path.name, transit.flow.label), {})
         return Passage(path, now, only, [transit], [])
 
     def _find_room(self, path: PathState, transit: Transit, now: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lab.engines.wire.core import Core
-from lab.engines.wire.stages import DropNames
+from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import Out
 from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
@@ -199,10 +199,10 @@ def main(config: Mapping[str, Any]) -> None:
             recorder.close(strays=core.strays)
 
 
-def _forced_drops(file: str | None) -> dict[tuple[str, str], DropNames] | None:
+def _forced_drops(file: str | None) -> dict[tuple[str, str], Recorded] | None:
     if file is None:
         return None
-    drops: dict[tuple[str, str], set[tuple[Sending, int]]] = {}
-    for path, flow, sending, copy in json.loads(FilePath(file).read_text()):
-        drops.setdefault((path, flow), set()).add((Sending(*sending), copy))
-    return {key: frozenset(value) for key, value in drops.items()}
+    drops: dict[tuple[str, str], dict[tuple[Sending, int], str]] = {}
+    for path, flow, sending, copy, fault in json.loads(FilePath(file).read_text()):
+        drops.setdefault((path, flow), {})[Sending(*sending), copy] = fault
+    return dict(drops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,8 @@ from lab.faults.base import Change, Copies, Delay, Drop, Effect, Hold, Inject, O
 from lab.packets import Packet
 from lab.sendings import Sending
 
-DropNames = frozenset[tuple[Sending, int]]
-"""(sending, copy) of the packets to drop."""
+Recorded = Mapping[tuple[Sending, int], str]
+"""(sending, copy) of each packet to drop: the id of the fault that dropped it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,7 @@ class Passage:
 
     path: PathState
     now: int
-    only_drop: DropNames | None
+    only_drop: Recorded | None
     family: list[Transit]
     forged: list[Forged]
     at_link: bool = False
@@ -42,20 +42,22 @@ class Passage:
 
 def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
     """Take one copy from its step to the last one, or to where it ends or has to wait; copies join the family."""
+    by = _recorded(passage, transit)
     for number in range(transit.step, len(steps)):
         active, selected, decide = steps[number]
         transit.step = number
         if active.is_link and not passage.at_link and _waits_for_link(passage, transit):
             return
         at = transit.due - active.since
-        if selected is not None and not selected(transit.packet, at):
-            continue
-        verdict = decide(transit.packet, at)
+        verdict = decide(transit.packet, at) if selected is None or selected(transit.packet, at) else None
+        if by == active.id and not isinstance(verdict, Drop):
+            verdict = _AS_RECORDED
         if verdict is not None:
             _CARRY_OUT[type(verdict)](passage, transit, active, verdict)
             if transit.dropped:
                 return
-    _drop_as_recorded(passage, transit)
+    if by is not None:
+        transit.drop("replay", _AS_RECORDED.reason)
 
 
 def _waits_for_link(passage: Passage, transit: Transit) -> bool:
@@ -66,18 +68,16 @@ def _waits_for_link(passage: Passage, transit: Transit) -> bool:
     return transit.before_link
 
 
-def _drop_as_recorded(passage: Passage, transit: Transit) -> None:
-    """A replay drops what the first run did, also where the fault now decides otherwise."""
-    if _to_drop(passage, transit):
-        transit.drop("replay", "as recorded")
-
-
-def _to_drop(passage: Passage, transit: Transit) -> bool:
-    return passage.only_drop is not None and (transit.sending, transit.packet.copy) in passage.only_drop
+def _recorded(passage: Passage, transit: Transit) -> str | None:
+    """In a replay: the fault that dropped this copy in the first run. It drops it again, whatever it decides now; where
+    it is not there now, the replay itself does."""
+    if passage.only_drop is None or transit.sending is None:
+        return None
+    return passage.only_drop.get((transit.sending, transit.packet.copy))
 
 
 def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:
-    if passage.only_drop is None or active.is_link or _to_drop(passage, transit):
+    if passage.only_drop is None or active.is_link or _recorded(passage, transit) == active.id:
         transit.drop(active.id, verdict.reason)
 
 
@@ -128,6 +128,7 @@ def _reparsed(packet: Packet, frame: bytes) -> Packet:
     return changed
 
 
+_AS_RECORDED = Drop("as recorded")
 _CARRY_OUT: dict[type, Callable[[Passage, Transit, Active, Any], None]] = {
     Drop: _drop,
     Delay: _delay,

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from struct import pack
 
 from lab.engines.wire.core import Core
-from lab.engines.wire.stages import DropNames
+from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import Act, Flow, PathState, Transit
 from lab.faults import Fault
 from lab.packets import ACK, TCP, UDP, Packet, with_checksums
@@ -166,7 +166,7 @@ class World:
     def __init__(
         self,
         seed: int = 1,
-        forced_drops: Mapping[tuple[str, str], DropNames] | None = None,
+        forced_drops: Mapping[tuple[str, str], Recorded] | None = None,
         late: int = 0,
     ) -> None:
         self.recorder = ListRecorder()

@@ -260,7 +260,7 @@ FLOW = "udp client:20000 -> udp-server:41234"
 
 def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
     wire = Wire(
-        seed=99, forced_drops={(TO_UDP, FLOW): frozenset({(Sending("packet", 2), 0), (Sending("packet", 5), 0)})}
+        seed=99, forced_drops={(TO_UDP, FLOW): dict.fromkeys(((Sending("packet", n), 0) for n in (2, 5)), "f1")}
     )
     wire.send(udp(b"1"))
     wire.set(TO_UDP, Loss(percent=60))
@@ -271,14 +271,27 @@ def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
 def test_a_replay_drops_the_same_bytes_whatever_else_tcp_sends() -> None:
     """A pure ACK more this time: the segment's number in its flow is another, its bytes are not."""
     flow = "tcp client:20000 -> tcp-server:8082"
-    wire = Wire(forced_drops={(TO_TCP, flow): frozenset({(Sending("bytes", 10), 0), (Sending("bytes", 0, 2), 0)})})
+    wire = Wire(forced_drops={(TO_TCP, flow): {(Sending("bytes", 10), 0): "f1", (Sending("bytes", 0, 2), 0): "f1"}})
     syn, first, pure_ack, second = tcp(b"", SYN, 100), tcp(b"a" * 10, seq=101), tcp(b"", seq=111), tcp(b"b", seq=111)
     wire.send(syn, first, pure_ack, second, first, second)
     assert wire.frames(TCP_SERVER) == [syn, first, pure_ack, second]
 
 
+def test_a_replayed_drop_is_still_the_work_of_the_fault_that_made_it() -> None:
+    """Whatever its dice say of the packet now; or a replay's faults would leave a trace only by chance."""
+    drops = {(Sending("packet", number), 0): f"f{2 - number % 2}" for number in range(1, 41)}
+    wire = Wire(forced_drops={(TO_UDP, FLOW): drops})
+    wire.set(TO_UDP, Loss(percent=50), Drop(match=Match(payload="1")), Latency(delay_ms=5))
+    wire.send(*numbered(1, 50))
+    wire.finish()
+    assert payloads(wire) == list(range(41, 51))
+    dropped = [one for one in wire.recorder.entries if one.decision == "dropped"]
+    assert {(Sending("packet", one.ordinal), 0): one.acts[-1][0] for one in dropped} == drops
+    assert {len(one.acts) for one in dropped} == {1}, "dropped in its fault's place, before the latency"
+
+
 def test_a_replay_drops_without_any_fault_too() -> None:
-    wire = Wire(forced_drops={(TO_UDP, FLOW): frozenset({(Sending("packet", 1), 0)})})
+    wire = Wire(forced_drops={(TO_UDP, FLOW): {(Sending("packet", 1), 0): "f1"}})
     wire.send(udp(b"1"), udp(b"2"))
     assert payloads(wire) == [2]
     assert wire.recorder.entries[0].acts == (("replay", Effect.DROPPED, "as recorded"),)
@@ -310,9 +323,13 @@ def test_a_replay_of_the_same_traffic_gives_the_same_ledger(faults: tuple[Fault,
 
     first = Wire(seed=3)
     ledger = run(first)
-    drops = {(Sending("packet", one.ordinal), one.copy) for one in first.recorder.entries if one.decision == "dropped"}
+    drops = {
+        (Sending("packet", one.ordinal), one.copy): one.acts[-1][0]
+        for one in first.recorder.entries
+        if one.decision == "dropped"
+    }
     assert drops
-    assert run(Wire(seed=3, forced_drops={(TO_UDP, FLOW): frozenset(drops)})) == ledger
+    assert run(Wire(seed=3, forced_drops={(TO_UDP, FLOW): drops})) == ledger
 
 
 # -- what the core tells about itself ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lab.engines.flows import FlowNames
 from lab.engines.wire import core as core_module
-from lab.engines.wire.stages import DropNames
+from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import PathState
 from lab.faults import (
     Blackhole,
@@ -419,7 +419,7 @@ def test_other_flows_change_no_decision_about_this_one(script: list[Step], seed:
 # -- replay --------------------------------------------------------------------------------------------------------
 
 
-def drops_of(world: World) -> dict[tuple[str, str], DropNames]:
+def drops_of(world: World) -> dict[tuple[str, str], Recorded]:
     """As `lab.replay` finds them: each packet is called by what its sender sent."""
     flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
     sendings = {
@@ -427,11 +427,11 @@ def drops_of(world: World) -> dict[tuple[str, str], DropNames]:
         for told in world.recorder.arrivals
         if not told.injected
     }
-    found: defaultdict[tuple[str, str], set[tuple[Sending, int]]] = defaultdict(set)
+    found: defaultdict[tuple[str, str], dict[tuple[Sending, int], str]] = defaultdict(dict)
     for told in world.recorder.ends:
         if told.dropped and not told.injected:
-            found[told.path, told.flow].add((sendings[told.packet_id], told.copy))
-    return {flow: frozenset(names) for flow, names in found.items()}
+            found[told.path, told.flow][sendings[told.packet_id], told.copy] = told.acts[-1][0]
+    return dict(found)
 
 
 @steady
