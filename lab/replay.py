@@ -1,7 +1,8 @@
 """Replays a run: the same scenario and seed, with each drop taken from the run's ledger instead of the dice.
 
 A drop is named by its path, its flow, what the packet carried (`Sending`) and the copy; all other decisions follow
-from the seed as they did then. A fault that forges a packet in the dropped one's place makes its own drop again.
+from the seed and the packet's number in its flow, as in any run. A fault that forges a packet in the dropped one's
+place makes its own drop again.
 
 Each packet that the application made TCP or UDP send is there to drop again. A retransmission or a pure ACK is TCP's
 own: its timers race, and one that carried nothing new then may not be sent now. Such a one is told, and no failure,
