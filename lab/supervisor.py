@@ -8,32 +8,31 @@ the program that wanted the lab is gone without having said `keep`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab import control, relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
-from lab.runtimes import linux
-from lab.runtimes.base import KEEP, LinkEngine, NodeSpace, Plan, Publication, Service
+from lab.processes import Processes
+from lab.runtimes import cables, links, linux, netlink
+from lab.runtimes.base import KEEP, Cable, LinkEngine, NodeSpace, Plan, Publication, Service
+from lab.runtimes.cables import CABLES
 
 UP_SECONDS = 20.0
 DRAIN_SECONDS = 1.0
 """For the servers to finish what they have received, when the lab is taken down on purpose."""
 LAST_SECONDS = 0.3
 """The same when the lab broke: its user waits for nothing but the evidence."""
-_OUR_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
+DEVICE = "eth0"
 _POLL_SECONDS = 0.003
 
 
@@ -45,34 +44,27 @@ class Supervisor:
         self._engine = engine
         self._spaces: dict[str, NodeSpace] = {}
         self._base = linux.network_namespace()
-        self._children: dict[int, str] = {}
-        # A Popen that is let go is reaped by the next one made (subprocess._cleanup), and its end goes unnoticed here.
-        self._held: list[subprocess.Popen[bytes]] = []
-        self._ended: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._failure: str | None = None
         self._stopping = False
         self._started_ns = time.monotonic_ns()
         self._network_ns = 0
         self._lifeline = socket.socket(fileno=plan.lifeline)
         self._control = socket.socket(fileno=plan.control)
-        self._selector = selectors.DefaultSelector()
-        self._logs = Path(plan.evidence or ".") / "log"
+        self._processes = Processes(Path(plan.evidence or ".") / "log", self._process_ended, self._stop_soon)
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
         """LabError where a part does not come up."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self._watch()
-        for node in self._plan.nodes:
-            linux.unshare(linux.CLONE_NEWNET)
-            self._spaces[node.name] = NodeSpace(node, linux.network_namespace())
-        linux.setns(self._base, linux.CLONE_NEWNET)
-        self._engine.connect(tuple(self._spaces.values()), self._plan)
-        self._engine.start(self._plan, _Spawner(self))
+        # Before the lab is up, only the lifeline and a process's end can wake this.
+        self._processes.listen(self._lifeline, self._lifeline_moved)
+        self._processes.listen(self._control, self._accept)
+        self._join_nodes()
+        self._engine.start(self._plan, self._processes.fork)
         self._network_ns = time.monotonic_ns() - self._started_ns
         for service in self._plan.services:
-            self.spawn(service.name, service.argv, (), self._spaces[service.node])
+            self._serve(service)
         for via in sorted({one.via for one in self._plan.publications}):
             self._publish(via, [one for one in self._plan.publications if one.via == via])
         for publication in self._plan.publications:
@@ -80,98 +72,58 @@ class Supervisor:
         for service in self._plan.services:
             self._await_ports(service)
 
-    def _watch(self) -> None:
-        """Children's ends and signals wake the selector; only the lifeline can do so before the lab is up."""
-        wake, woken = socket.socketpair()
-        wake.setblocking(False)
-        woken.setblocking(False)
-        signal.set_wakeup_fd(woken.fileno())
-        self._woken = woken
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._stop_soon())
-        self._selector.register(wake, selectors.EVENT_READ, lambda: self._reap(wake))
-        self._selector.register(self._lifeline, selectors.EVENT_READ, self._lifeline_moved)
-        self._selector.register(self._control, selectors.EVENT_READ, self._accept)
+    def _join_nodes(self) -> None:
+        """A namespace for each node, a cable from each to the engine, addresses."""
+        plan, ends = self._plan, []
+        for node in plan.nodes:
+            linux.unshare(linux.CLONE_NEWNET)
+            self._spaces[node.name] = NodeSpace(node, linux.network_namespace())
+            ends.append(Cable(node, DEVICE, CABLES[self._engine.cable](DEVICE)))
+        linux.setns(self._base, linux.CLONE_NEWNET)
+        self._engine.connect(ends, plan)
+        for space in self._spaces.values():
+            with space.inside():
+                for name, value in links.quiet(DEVICE).items():
+                    cables.set_sysctl(name, value)
+                cables.turn_offloads_off(DEVICE)
+                index = socket.if_nametoindex(DEVICE)
+                prefixes = (plan.ipv4_prefix, plan.ipv6_prefix)
+                netlink.send(links.of_its_own(index, space.node, plan.nodes, prefixes))
 
-    def spawn(self, name: str, argv: Sequence[str], fds: Sequence[int], space: NodeSpace | None) -> int:
-        """Start a process of the lab; its output goes to a file of its name, its end ends the lab."""
+    def _serve(self, service: Service) -> None:
+        space = self._spaces[service.node]
 
         def enter() -> None:
-            if space is not None:
-                linux.setns(space.fd, linux.CLONE_NEWNET)
-                linux.unshare(linux.CLONE_NEWUTS)
-                socket.sethostname(space.node.name)
-
-        words = [word.replace("{run}", self._plan.evidence or ".") for word in argv]
-        with (self._logs / f"{name}.txt").open("ab") as log:
-            try:
-                process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds, preexec_fn=enter
-                )
-            except (OSError, subprocess.SubprocessError) as error:
-                raise LabFailure(f"{name}: can't start {words[0]}: {error}") from error
-        self._children[process.pid] = name
-        self._held.append(process)
-        return process.pid
-
-    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int], space: NodeSpace | None) -> int:
-        """Run a function in a process of its own, with these descriptors; its end ends the lab."""
-        log = os.open(self._logs / f"{name}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _OUR_SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._become(name, log, fds, space)
-                work()
-            except BaseException:  # noqa: BLE001 - whatever it is, a forked child must end here and say why
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-            os._exit(0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        os.close(log)
-        self._children[pid] = name
-        return pid
-
-    def _become(self, name: str, log: int, fds: Sequence[int], space: NodeSpace | None) -> None:
-        """Shed what a forked child has of the supervisor: its signals, its descriptors, its name."""
-        signal.set_wakeup_fd(-1)
-        for number in _OUR_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        # Only now: a SIGTERM that came between fork and here would have gone to the supervisor's handler, unheard.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OUR_SIGNALS)
-        if space is not None:
             linux.setns(space.fd, linux.CLONE_NEWNET)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        kept = {0, 1, 2, *fds}
-        for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-            if fd not in kept:
-                with contextlib.suppress(OSError):  # the listing's own descriptor is closed already
-                    os.close(fd)
-        linux.name_process(f"lab-{name}")
+            linux.unshare(linux.CLONE_NEWUTS)
+            socket.sethostname(space.node.name)
+
+        words = [word.replace("{run}", self._plan.evidence or ".") for word in service.argv]
+        self._processes.spawn(service.name, words, enter=enter)
 
     def _publish(self, via: str, publications: Sequence[Publication]) -> None:
         fds = [one.fd for one in publications]
-        self.fork(f"relay-{via}", lambda: relay.main(publications), fds, self._spaces[via])
+        space = self._spaces[via]
+        enter = partial(linux.setns, space.fd, linux.CLONE_NEWNET)
+        self._processes.fork(f"relay-{via}", lambda: relay.main(publications), fds, enter)
 
     def _await_ports(self, service: Service) -> None:
-        """Until each port of the service listens, as its node's own socket tables say (proc(5), /proc/net/tcp)."""
+        """Until each port of the service listens, as its node's own socket tables say."""
         deadline = time.monotonic() + UP_SECONDS
         missing = set(service.ports)
         while missing:
-            self._step(0)
+            self._processes.step(0)
             if service.name in self._ended or self._stopping:
                 raise LabFailure(self._failure or f"{service.name} stopped while the lab came up")
             with self._spaces[service.node].inside():
-                missing -= {f"{protocol}/{port}" for protocol, port in _open_ports()}
+                missing -= cables.open_ports()
             if missing and time.monotonic() > deadline:
                 raise LabFailure(
                     f"{service.name} does not listen on {', '.join(sorted(missing))} after {UP_SECONDS:g} s; "
-                    f"its output: {self._logs / service.name}.txt"
+                    f"its output: {self._processes.log(service.name)}"
                 )
             if missing:
-                self._step(_POLL_SECONDS)
+                self._processes.step(_POLL_SECONDS)
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -190,35 +142,15 @@ class Supervisor:
     def serve(self) -> None:
         """Carry out orders until the lab stops. LabFailure where one of its processes died."""
         while not self._stopping:
-            self._step(None)
+            self._processes.step(None)
         if self._failure is not None:
             raise LabFailure(self._failure)
 
-    def _step(self, timeout: float | None) -> None:
-        for key, _ in self._selector.select(timeout):
-            key.data()
-
-    def _reap(self, wake: socket.socket) -> None:
-        while True:
-            try:
-                wake.recv(4096)
-            except BlockingIOError:
-                break
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            name = self._children.pop(pid, None)
-            if name is not None:
-                self._ended[name] = _how(status)
-                if not self._stopping:
-                    self._failure = (
-                        f"{name} ended ({_how(status)}), so the lab ended; its output: {self._logs / name}.txt"
-                    )
-                    self._stopping = True
+    def _process_ended(self, name: str, how: str) -> None:
+        self._ended.add(name)
+        if not self._stopping:
+            self.failed(f"{name} ended ({how}), so the lab ended; its output: {self._processes.log(name)}")
+            self._stopping = True
 
     def _stop_soon(self) -> None:
         self._stopping = True
@@ -231,7 +163,7 @@ class Supervisor:
             word = b""
         if word != KEEP:
             self._stopping = True
-        self._selector.unregister(self._lifeline)
+        self._processes.ignore(self._lifeline)
         self._lifeline.close()
 
     def _accept(self) -> None:
@@ -308,56 +240,30 @@ class Supervisor:
         self._stopping = True
         if self._finished is None:
             self._finished = {}
-            for pid, name in list(self._children.items()):
-                if name != self._engine.name:
-                    os.kill(pid, signal.SIGTERM)
+            processes, engine = self._processes, self._engine.name
+            for pid in processes.running(but=[engine]):
+                os.kill(pid, signal.SIGTERM)
             seconds = LAST_SECONDS if self._failure else DRAIN_SECONDS
-            self._wait_until(lambda: set(self._children.values()) <= {self._engine.name}, seconds)
-            if self._engine.name in self._children.values():
-                try:
-                    self._finished = self._engine.stop()
-                except LabError as error:
-                    self._finished = {"failed": str(error)}
-                self._wait_until(lambda: not self._children, seconds)
+            processes.wait_until(lambda: not processes.running(but=[engine]), seconds)
+            if engine in processes.running().values():
+                self._finished = {**self._stop_engine(), "lost_before_wire": self._lost_before_engine()}
+                processes.wait_until(lambda: not processes.running(), seconds)
         return self._finished
 
     _finished: dict[str, Any] | None = None
 
-    def _wait_until(self, done: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not done() and time.monotonic() < deadline:
-            self._step(max(0.0, deadline - time.monotonic()))
+    def _stop_engine(self) -> dict[str, Any]:
+        try:
+            return self._engine.stop()
+        except LabError as error:
+            return {"failed": str(error)}
 
-
-class _Spawner:
-    """`lab.runtimes.base.Spawner`: the engine's processes live in the lab's own network namespace."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-
-    def __call__(self, name: str, argv: Sequence[str], fds: Sequence[int]) -> int:
-        return self._supervisor.spawn(name, argv, fds, None)
-
-    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int]) -> int:
-        return self._supervisor.fork(name, work, fds, None)
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-
-
-def _open_ports() -> set[tuple[str, int]]:
-    """(protocol, port) of the TCP listeners and bound UDP sockets in the current network namespace."""
-    listening = "0A"
-    ports = set()
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        file = Path(f"/proc/thread-self/net/{table}")
-        for line in file.read_text().splitlines()[1:] if file.exists() else ():
-            fields = line.split()
-            if table.startswith("udp") or fields[3] == listening:
-                ports.add((table[:3], int(fields[1].rpartition(":")[2], 16)))
-    return ports
+    def _lost_before_engine(self) -> dict[str, int]:
+        lost = {}
+        for name, space in self._spaces.items():
+            with space.inside():
+                lost[name] = cables.lost_before_engine(DEVICE)
+        return {name: count for name, count in lost.items() if count}
 
 
 def _in_user_namespace() -> bool:

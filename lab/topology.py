@@ -14,6 +14,8 @@ NODE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DEFAULT_IPV4 = "10.77.0.0/24"
 DEFAULT_IPV6 = "fd77:1ab::/64"
 MAX_NODES = 100
+EPHEMERAL_PORTS = range(49152, 65536)
+"""Ports that a node's kernel picks (RFC 6335, 6): they differ from run to run."""
 _Block = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NO_HOSTS: list[_Block] = [
     ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")

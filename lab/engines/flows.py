@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from lab.packets import Packet
-from lab.topology import Node
+from lab.topology import EPHEMERAL_PORTS, Node
 
-EPHEMERAL_PORTS = range(49152, 65536)
-"""Linux's default `ip_local_port_range`: ports the kernel picked, which differ from run to run."""
 CONVERSATION_LIMIT = 131_072
 """Conversations remembered by their number; the oldest is forgotten first."""
 FRAGMENT_LIMIT = 256

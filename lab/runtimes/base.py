@@ -86,33 +86,44 @@ class NodeSpace:
         return linux.inside(self.fd)
 
 
-class Spawner(Protocol):
-    """Starts processes of the lab in its own network namespace; the supervisor notices their end."""
+@dataclass(frozen=True)
+class Cable:
+    """A node's link, as its engine asked for it: the descriptor of a TAP device or of the node's network namespace.
 
-    def __call__(self, name: str, argv: Sequence[str], fds: Sequence[int]) -> int:
-        """Run a program with these descriptors; returns its process id."""
+    `device` is what the link is called in the node. See `lab.runtimes.cables`.
+    """
 
-    def fork(self, name: str, work: Callable[[], None], fds: Sequence[int]) -> int:
-        """Run a function of this program in a process of its own: without a program's start-up time."""
+    node: Node
+    device: str
+    fd: int
+
+
+Fork = Callable[[str, Callable[[], None], Sequence[int]], int]
+"""Run a function of this program in a process of its own: (name, function, its descriptors) -> process id.
+
+It lives in the lab's own network namespace, and its end does not go unnoticed.
+"""
 
 
 class LinkEngine(Protocol):
-    """Joins the nodes and puts faults on the paths between them; lives in the supervisor."""
+    """Joins the nodes and puts faults on the paths between them."""
 
     name: str
+    cable: str
+    """What it needs of each node: a name in `lab.runtimes.cables.CABLES`."""
 
     @staticmethod
     def check_host() -> None:
         """MissingCapability, with the fix, where this host lacks what the engine needs; asked before a lab starts."""
 
-    def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
-        """Give every node an `eth0`, up and addressed."""
+    def connect(self, cables: Sequence[Cable], plan: Plan) -> None:
+        """Take the nodes' cables: afterwards each node has its device, which the runtime brings up."""
 
-    def start(self, plan: Plan, spawn: Spawner) -> None:
+    def start(self, plan: Plan, fork: Fork) -> None:
         """Start what carries and records the packets; returns when it is ready."""
 
     def order(self, order: dict[str, Any]) -> dict[str, Any]:
         """`set` and `show` faults, `note` something in the ledger. LabError where it can't be done."""
 
     def stop(self) -> dict[str, Any]:
-        """Finish: all evidence on disk."""
+        """Finish: all evidence on disk. Returns what it counted: `strays` and `refused` frames."""

@@ -6,12 +6,11 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from lab.engines import links
 from lab.engines.netem import process, switch
 from lab.engines.netem.support import check
 from lab.engines.worker import Worker
 from lab.errors import LabFailure, UsageError
-from lab.runtimes.base import NodeSpace, Plan, Spawner
+from lab.runtimes.base import Cable, Fork, Plan
 
 INFER_SECONDS = 300.0
 """What reading the captures of a long run and inferring its ledger may take."""
@@ -21,23 +20,22 @@ class NetemEngine:
     """See `lab.runtimes.base.LinkEngine`."""
 
     name = "netem"
+    cable = "namespace"
 
     @staticmethod
     def check_host() -> None:
         check()
 
     def __init__(self) -> None:
-        self._spaces: Sequence[NodeSpace] = ()
         self._worker: Worker | None = None
 
-    def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
+    def connect(self, cables: Sequence[Cable], plan: Plan) -> None:
         """UsageError where the plan asks for what netem can't do."""
         if plan.forced_drops is not None:
             raise UsageError("engine netem can't repeat the drops of a recorded run; use --engine wire")
-        self._spaces = spaces
-        switch.build(spaces, plan)
+        switch.build(cables)
 
-    def start(self, plan: Plan, spawn: Spawner) -> None:
+    def start(self, plan: Plan, fork: Fork) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = {
             "lab": plan.name,
@@ -46,7 +44,7 @@ class NetemEngine:
             "seed": plan.seed,
             "evidence": plan.evidence if plan.record else None,
         }
-        spawn.fork("netem", lambda: process.main(config), (theirs.fileno(),))
+        fork("netem", lambda: process.main(config), (theirs.fileno(),))
         theirs.close()
         self._worker = Worker("netem process", ours)
 
@@ -54,9 +52,7 @@ class NetemEngine:
         return self._running().ask(order)
 
     def stop(self) -> dict[str, Any]:
-        counts = self._running().ask({"do": "stop"}, INFER_SECONDS)
-        lost = {space.node.name: links.lost_before_engine(space) for space in self._spaces}
-        return {**counts, "lost_before_wire": {name: count for name, count in lost.items() if count}}
+        return self._running().ask({"do": "stop"}, INFER_SECONDS)
 
     def _running(self) -> Worker:
         if self._worker is None:

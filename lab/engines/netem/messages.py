@@ -89,12 +89,12 @@ def bridge(name: str) -> bytes:
     return _message(_NEWLINK, _CREATE | _EXCL, _link(0, up=True), _text(_IFLA_IFNAME, name), info)
 
 
-def veth(name: str, namespace: int, mac: str) -> bytes:
-    """A pair: `name` in the current namespace, `eth0` with this MAC in the one that the descriptor refers to."""
+def veth(name: str, namespace: int, peer_name: str, mac: str) -> bytes:
+    """A pair: `name` in the current namespace, `peer_name` with this MAC in the one that the descriptor refers to."""
     peer = _nest(
         _VETH_PEER,
         _link(0),
-        _text(_IFLA_IFNAME, "eth0"),
+        _text(_IFLA_IFNAME, peer_name),
         attribute(_IFLA_ADDRESS, _mac(mac)),
         attribute(_IFLA_NET_NS_FD, _U32.pack(namespace)),
     )

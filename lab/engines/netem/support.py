@@ -55,7 +55,7 @@ def _try_everything() -> str:
     netem = Netem().encode(seed=0)
     steps: tuple[tuple[str, Callable[[], bytes]], ...] = (
         ("bridges", partial(messages.bridge, "lab")),
-        ("veth pairs", partial(messages.veth, "port", here, "02:00:00:00:00:01")),
+        ("veth pairs", partial(messages.veth, "port", here, "peer", "02:00:00:00:00:01")),
         ("HTB (sch_htb)", lambda: messages.htb(socket.if_nametoindex("port"), 1)),
         ("HTB classes", lambda: messages.htb_class(socket.if_nametoindex("port"), _CLASS)),
         ("netem (sch_netem)", lambda: messages.new_netem(socket.if_nametoindex("port"), _CLASS, _NETEM, netem)),

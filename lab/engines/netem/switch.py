@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
+import os
 import socket
 from collections.abc import Sequence
-from fcntl import ioctl
-from struct import pack
 
-from lab.engines import links
 from lab.engines.netem import messages
-from lab.runtimes import netlink
-from lab.runtimes.base import NodeSpace, Plan
+from lab.runtimes import cables, netlink
+from lab.runtimes.base import Cable
+from lab.runtimes.links import QUEUE
 
 BRIDGE = "lab"
-_SIOCETHTOOL = 0x8946
-_OFFLOADS = {
-    "receive checksum": 0x15,
-    "transmit checksum": 0x17,
-    "scatter-gather": 0x19,
-    "TSO": 0x1F,
-    "GSO": 0x24,
-    "GRO": 0x2C,
-}
-"""ETHTOOL_S... commands (linux/ethtool.h): with any of these on, a frame may be 64 KiB, or lack its checksum."""
 
 
 def port(number: int) -> str:
@@ -32,35 +19,34 @@ def port(number: int) -> str:
     return f"port{number}"
 
 
-def build(spaces: Sequence[NodeSpace], plan: Plan) -> None:
-    """Bridge and pairs, the bridge in the current namespace; every node's eth0 up and addressed. OSError."""
+def build(ends: Sequence[Cable]) -> None:
+    """Bridge and pairs, the bridge in the current namespace, the other ends in the nodes'. OSError.
+
+    The cables' descriptors are closed: nothing here may keep a node's namespace alive.
+    """
     for scope in ("all", "default"):
-        links.set_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")  # the bridge itself is to say nothing
-    pairs = [messages.veth(port(number), space.fd, space.node.mac) for number, space in enumerate(spaces)]
+        _keep_silent(scope)
+    pairs = [messages.veth(port(number), end.fd, end.device, end.node.mac) for number, end in enumerate(ends)]
     netlink.send([messages.bridge(BRIDGE), *pairs])
     bridge = socket.if_nametoindex(BRIDGE)
-    for number, space in enumerate(spaces):
+    for number, end in enumerate(ends):
+        os.close(end.fd)
         index = socket.if_nametoindex(port(number))
-        _turn_offloads_off(port(number))
+        cables.turn_offloads_off(port(number))
         netlink.send(
             [
                 messages.enslave(index, bridge),
                 messages.closed_port(index),
-                messages.owner(index, space.node.mac),
-                messages.htb(index, links.QUEUE),
+                messages.owner(index, end.node.mac),
+                messages.htb(index, QUEUE),
             ]
         )
-        with space.inside():
-            _turn_offloads_off("eth0")
-            links.address(space, plan)
 
 
-def _turn_offloads_off(device: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for command in _OFFLOADS.values():
-            value = ctypes.create_string_buffer(pack("=II", command, 0))
-            try:
-                ioctl(any_socket, _SIOCETHTOOL, pack("16sP16x", device.encode(), ctypes.addressof(value)))
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:  # an offload that the device doesn't have is off
-                    raise
+def _keep_silent(scope: str) -> None:
+    """The bridge itself is to say nothing. In a container /proc/sys is for reading: there Compose has set it."""
+    try:
+        cables.set_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
+    except OSError:
+        if cables.sysctl(f"ipv6/conf/{scope}/disable_ipv6") != "1":
+            raise

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.engines import links
 from lab.engines.wire import loop
 from lab.engines.worker import Worker
 from lab.errors import LabFailure, MissingCapability
 from lab.runtimes import linux
-from lab.runtimes.base import NodeSpace, Plan, Spawner
+from lab.runtimes.base import Cable, Fork, Plan
 
 
 class WireEngine:
     """See `lab.runtimes.base.LinkEngine`."""
 
     name = "wire"
+    cable = "tap"
 
     @staticmethod
     def check_host() -> None:
@@ -30,17 +30,12 @@ class WireEngine:
 
     def __init__(self) -> None:
         self._taps: list[int] = []
-        self._spaces: Sequence[NodeSpace] = ()
         self._worker: Worker | None = None
 
-    def connect(self, spaces: Sequence[NodeSpace], plan: Plan) -> None:
-        self._spaces = spaces
-        for space in spaces:
-            with space.inside():
-                self._taps.append(linux.open_tap("eth0"))
-                links.address(space, plan)
+    def connect(self, cables: Sequence[Cable], plan: Plan) -> None:
+        self._taps = [cable.fd for cable in cables]
 
-    def start(self, plan: Plan, spawn: Spawner) -> None:
+    def start(self, plan: Plan, fork: Fork) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = {
             "lab": plan.name,
@@ -51,7 +46,7 @@ class WireEngine:
             "evidence": plan.evidence if plan.record else None,
             "forced_drops": plan.forced_drops,
         }
-        spawn.fork("wire", lambda: loop.main(config), (*self._taps, theirs.fileno()))
+        fork("wire", lambda: loop.main(config), (*self._taps, theirs.fileno()))
         theirs.close()
         for fd in self._taps:
             os.close(fd)
@@ -63,6 +58,4 @@ class WireEngine:
         return self._worker.ask(order)
 
     def stop(self) -> dict[str, Any]:
-        counts = self.order({"do": "stop"})
-        lost = {space.node.name: links.lost_before_engine(space) for space in self._spaces}
-        return {**counts, "lost_before_wire": {name: count for name, count in lost.items() if count}}
+        return self.order({"do": "stop"})

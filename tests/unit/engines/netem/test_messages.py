@@ -33,7 +33,7 @@ def test_a_bridge_is_up_and_neither_blocks_nor_asks() -> None:
 
 
 def test_a_pair_has_its_other_end_in_the_node() -> None:
-    message = decoded(ifinfmsg, messages.veth("port3", 7, MAC))
+    message = decoded(ifinfmsg, messages.veth("port3", 7, "eth0", MAC))
     peer = message.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA").get_attr("VETH_INFO_PEER")
     assert message.get_attr("IFLA_IFNAME") == "port3"
     assert (peer.get_attr("IFLA_IFNAME"), peer.get_attr("IFLA_ADDRESS")) == ("eth0", MAC)
