@@ -11,7 +11,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -54,14 +54,24 @@ bench: $(DEV)
 toxiproxy: $(TOXIPROXY)
 	@:
 
-# The module calls its program `server`; it is moved in whole, so that a build that broke off leaves nothing behind.
-$(TOXIPROXY):
+# The module calls its programs `server` and `cli`; they are moved in whole, so that a build that broke off leaves nothing
+# behind. Without cgo they need no C library: the same files go into the toxiproxy image where no registry answers.
+$(TOXIPROXY) .build/bin/toxiproxy-cli &:
 	@command -v go >/dev/null || { echo "toxiproxy: no go found; install Go 1.23 or newer (Debian 13: apt-get install golang-go; else from the Go project)" >&2; exit 4; }
 	@echo "building toxiproxy $(TOXIPROXY_VERSION)" >&2
 	@mkdir -p .build/bin .build/go
-	@GOBIN=$(CURDIR)/.build/go go install -ldflags "-X github.com/Shopify/toxiproxy/v2.Version=$(TOXIPROXY_VERSION)" \
-		github.com/Shopify/toxiproxy/v2/cmd/server@v$(TOXIPROXY_VERSION)
-	@mv .build/go/server $@
+	@GOBIN=$(CURDIR)/.build/go CGO_ENABLED=0 go install -ldflags "-s -w -X github.com/Shopify/toxiproxy/v2.Version=$(TOXIPROXY_VERSION)" \
+		github.com/Shopify/toxiproxy/v2/cmd/server@v$(TOXIPROXY_VERSION) github.com/Shopify/toxiproxy/v2/cmd/cli@v$(TOXIPROXY_VERSION)
+	@mv .build/go/cli .build/bin/toxiproxy-cli
+	@mv .build/go/server $(TOXIPROXY)
+
+# The Compose lab's images. BASE_IMAGE and TOXIPROXY_IMAGE are the official ones unless set; where no registry answers,
+# tools/docker/base and tools/docker/toxiproxy make stand-ins of the same parts.
+images: $(RUN)
+	@$(BIN)/python tools/docker/wheels
+	@docker compose -f compose/lab.yaml --profile faults build --quiet \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(TOXIPROXY_IMAGE),--build-arg TOXIPROXY_IMAGE=$(TOXIPROXY_IMAGE)) \
+		--build-arg SOURCE=$$($(BIN)/python -m lab.runtimes.images) tcp-server hub toxiproxy
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -1,8 +1,11 @@
 """Publishes ports of a lab on the host's loopback: sockets opened outside, connections made inside a node.
 
-The supervisor forks one inside each node that publishes. A socket
-keeps the network namespace that it was made in, so what arrives on the host's 127.0.0.1 goes on from the node, through
-its `eth0`, the wire and its faults. Half-closes and resets are passed on, as both ends must see them.
+The supervisor of a netns lab forks one inside each node that publishes. A socket keeps the network namespace that it was
+made in, so what arrives on the host's 127.0.0.1 goes on from the node, through its `eth0`, the wire and its faults.
+Half-closes and resets are passed on, as both ends must see them. In a Compose lab it is the client's own program, and
+Docker publishes its ports:
+
+    python -m lab.relay tcp/8080=10.77.0.3:8080 udp/10053=10.77.0.5:53
 """
 
 from __future__ import annotations
@@ -137,3 +140,22 @@ async def _main(publications: Sequence[Publication]) -> None:
 def main(publications: Sequence[Publication]) -> None:
     """Relay until SIGTERM."""
     asyncio.run(_main(publications))
+
+
+def bound(words: Sequence[str]) -> list[Publication]:
+    """A socket on every address of this node for each `PROTOCOL/PORT=HOST:PORT`. OSError where a port is taken."""
+    publications = []
+    for word in words:
+        here, _, there = word.partition("=")
+        protocol, _, port = here.partition("/")
+        host, _, target = there.rpartition(":")
+        outside = socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+        outside.bind(("", int(port)))
+        if protocol == "tcp":
+            outside.listen(128)
+        publications.append(Publication(protocol, int(port), "", host, int(target), outside.detach()))
+    return publications
+
+
+if __name__ == "__main__":
+    main(bound(sys.argv[1:]))

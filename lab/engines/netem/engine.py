@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.engines.netem import process, switch
-from lab.engines.netem.support import check
+from lab.engines.netem.support import check, prove
 from lab.engines.worker import Worker
 from lab.errors import LabFailure, UsageError
 from lab.runtimes.base import Cable, Fork, Plan
@@ -30,10 +30,11 @@ class NetemEngine:
         self._worker: Worker | None = None
 
     def connect(self, cables: Sequence[Cable], plan: Plan) -> None:
-        """UsageError where the plan asks for what netem can't do."""
+        """UsageError where the plan asks for what netem can't do; MissingCapability where the kernel has no netem."""
         if plan.forced_drops is not None:
             raise UsageError("engine netem can't repeat the drops of a recorded run; use --engine wire")
         switch.build(cables)
+        prove(switch.port(0))
 
     def start(self, plan: Plan, fork: Fork) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

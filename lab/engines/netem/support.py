@@ -45,6 +45,19 @@ def check() -> None:
         raise MissingCapability("netem", reason, _FIX)
 
 
+def prove(device: str) -> None:
+    """MissingCapability where a netem can't be hung in the HTB of this device of ours; leaves nothing there."""
+    index = socket.if_nametoindex(device)
+    try:
+        netlink.send([messages.htb_class(index, _CLASS)])
+        try:
+            netlink.send([messages.new_netem(index, _CLASS, _NETEM, Netem().encode(seed=0))])
+        finally:
+            netlink.send([messages.drop_class(index, _CLASS)])
+    except OSError as error:
+        raise MissingCapability("netem", f"the kernel has no netem (sch_netem): {error.strerror}", _FIX) from error
+
+
 def _try_everything() -> str:
     try:
         flags = linux.CLONE_NEWNET

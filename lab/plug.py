@@ -1,0 +1,151 @@
+"""The plug: the sidecar in a node's network namespace that joins the node to the hub of its Compose lab.
+
+    python -m lab.plug NODE
+
+It needs NET_ADMIN and nothing else. The hub says what to do (`lab.hub`), over a Unix socket on a volume that both see:
+make the node's end of its cable and hand its descriptor over, carry out netlink messages, read counts. The plug keeps
+no descriptor of the cable, so the device is the hub's: when the hub dies, by whatever signal, the kernel removes the
+device with every route through it, and the node's network is as it was. Imports are few: it is to be there at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lab.runtimes import cables, netlink
+
+MEETING_POINT = "/run/lab/hub"
+RETRY_SECONDS = 0.05
+PORT_SECONDS = 0.01
+OWN_DEVICE = "eth0"
+LOOK_SECONDS = 1.0
+_RESOLVER = Path("/etc/resolv.conf")
+_SIZE = 1 << 17
+
+
+class NodeGone(Exception):
+    """The node's container has ended: what is left here is an empty namespace."""
+
+
+class Plug:
+    """Serves one hub after another. A hub's orders are JSON objects, a message each; so are the answers."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._resolver: str | None = None
+
+    def serve(self) -> NoReturn:
+        """Until this process is told to end. NodeGone where the node's own device is gone."""
+        while True:
+            with self._hub() as hub:
+                try:
+                    hub.send(json.dumps({"node": self._node}).encode())
+                    self._obey(hub)
+                except ConnectionError:
+                    continue  # the hub is gone; it may come again
+                finally:
+                    self.leave()
+
+    def leave(self) -> None:
+        """The node's name service is what it was. (Its routes went with the device.)"""
+        if self._resolver is not None:
+            _RESOLVER.write_text(self._resolver)
+            self._resolver = None
+
+    def _hub(self) -> socket.socket:
+        while True:
+            _check_node()
+            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                channel.connect(MEETING_POINT)
+            except OSError:
+                channel.close()
+                time.sleep(RETRY_SECONDS)
+                continue
+            channel.settimeout(LOOK_SECONDS)
+            return channel
+
+    def _obey(self, hub: socket.socket) -> None:
+        while True:
+            try:
+                data = hub.recv(_SIZE)
+            except TimeoutError:
+                _check_node()
+                continue
+            if not data:
+                return
+            fds: list[int] = []
+            try:
+                answer = self._carry_out(json.loads(data), fds)
+            except OSError as error:
+                answer = {"error": f"{self._node}: {error}", "errno": error.errno}
+            try:
+                socket.send_fds(hub, [json.dumps(answer).encode()], fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _carry_out(self, order: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
+        match order["do"]:
+            case "lay":
+                fds.append(cables.CABLES[order["cable"]](order["device"]))
+            case "index":
+                return {"index": socket.if_nametoindex(order["device"])}
+            case "carry-out":
+                cables.turn_offloads_off(order["device"])
+                netlink.send([bytes.fromhex(message) for message in order["messages"]])
+            case "resolver":
+                self._resolve_with(order["text"])
+            case "await-ports":
+                return {"missing": _await_ports(order["ports"], order["within"])}
+            case "lost":
+                return {"lost": cables.lost_before_engine(order["device"])}
+            case unknown:
+                return {"error": f"no such order: {unknown}"}
+        return {"ok": True}
+
+    def _resolve_with(self, text: str) -> None:
+        """Docker shares this one file between the containers of a network namespace: it is the node's too."""
+        if self._resolver is None:
+            self._resolver = _RESOLVER.read_text()
+        _RESOLVER.write_text(text)
+
+
+def _check_node() -> None:
+    try:
+        socket.if_nametoindex(OWN_DEVICE)
+    except OSError as error:
+        raise NodeGone from error
+
+
+def _await_ports(ports: Sequence[str], seconds: float) -> list[str]:
+    """Until all of them listen in this namespace, or the time is over; returns those that do not."""
+    deadline = time.monotonic() + seconds
+    while True:
+        missing = sorted(set(ports) - cables.open_ports())
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(PORT_SECONDS)
+
+
+def main() -> None:
+    plug = Plug(sys.argv[1])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        plug.serve()
+    except NodeGone:
+        sys.exit(f"plug: {sys.argv[1]} is gone: its network namespace has no {OWN_DEVICE}")
+    finally:
+        plug.leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Which sources a Compose lab's images were built of: `make images` labels them, and `lab up` compares.
+
+    python -m lab.runtimes.images        prints this checkout's
+
+The hub and the plugs are this very package; one of another version might do another thing than was asked for.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+import lab
+import services
+
+LABEL = "fault-lab.source"
+NAMES = ("fault-lab/node", "fault-lab/sidecar", "fault-lab/toxiproxy")
+
+
+def source() -> str:
+    """A digest of every Python file of `lab` and `services`."""
+    digest = blake2b(digest_size=12)
+    for package in (lab, services):
+        root = Path(package.__file__ or "").parent
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{root.name}/{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    print(source())
