@@ -24,7 +24,7 @@ from lab import control, runner
 from lab.doctor import examine
 from lab.errors import LabError, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
-from lab.lab import Lab
+from lab.lab import RUNTIMES, Lab
 from lab.replay import replay as replay_run
 from lab.report.json_report import json_report
 from lab.report.junit import junit_report
@@ -49,11 +49,11 @@ def cli() -> None:
 
 @cli.command()
 @lab_name
-@click.option("--runtime", type=click.Choice(["auto", "netns"]), default="auto", show_default=True)
+@click.option("--runtime", type=click.Choice(["auto", *RUNTIMES]), default="auto", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; random where not given.")
-@click.option("--network", default=DEFAULT_IPV4, show_default=True, help="The lab's IPv4 block.")
-@click.option("--network6", default=DEFAULT_IPV6, show_default=True, help="The lab's IPv6 block.")
+@click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}; compose: the first free one]")
+@click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}; compose: the first free one]")
 @click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
 @as_json
 def up(
@@ -61,16 +61,16 @@ def up(
     runtime: str,
     engine: str,
     seed: int | None,
-    network: str,
-    network6: str,
+    network: str | None,
+    network6: str | None,
     out: FilePath | None,
     as_json: bool,
 ) -> None:
     """Stand a lab up; a lab of this name that is up already is shown instead."""
-    block = Network.parse(network, network6)
+    block = Network.parse(network or DEFAULT_IPV4, network6 or DEFAULT_IPV6) if network or network6 else None
     lab = Lab(name)
     if name not in control.running():
-        lab = Lab.up(name, engine=engine, seed=seed, network=block, evidence=out, progress=_say)
+        lab = Lab.up(name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, progress=_say)
     status = lab.status()
     if as_json:
         _print_json(status)
@@ -274,6 +274,7 @@ def scenarios(as_json: bool) -> None:
 @cli.command()
 @click.argument("what", nargs=-1, metavar="NAME|FILE...")
 @click.option("--all", "everything", is_flag=True, help="Every scenario that ships.")
+@click.option("--runtime", type=click.Choice([*RUNTIMES]), default="netns", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; the scenario's or random if not given.")
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
@@ -282,6 +283,7 @@ def scenarios(as_json: bool) -> None:
 def run(
     what: tuple[str, ...],
     everything: bool,
+    runtime: str,
     engine: str,
     seed: int | None,
     out: FilePath,
@@ -303,7 +305,7 @@ def run(
     with progress(len(loaded), Console(stderr=True)) as shown:
         for scenario in loaded:
             with shown.running(scenario.name) as say:
-                options = runner.Options(engine=engine, seed=seed, out=out, progress=say)
+                options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out, progress=say)
                 results.append(runner.run(scenario, options))
             if not as_json:
                 _show_result(results[-1])

@@ -7,12 +7,10 @@ with Lab.up("mine") as lab:
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +23,15 @@ from lab.engines.base import link_engine
 from lab.engines.toxiproxy import ToxiproxyEngine
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
-from lab.runtimes import netns
-from lab.runtimes.base import Plan
+from lab.runtimes import compose, netns
+from lab.runtimes.standing import Runtime, Standing, Wish
 from lab.topology import Network, Path, parse_paths
 
+RUNTIMES: dict[str, Runtime] = {"netns": netns, "compose": compose}
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-DOWN_SECONDS = 10.0
+DOWN_SECONDS = 20.0
+FINISH_SECONDS = 360.0
+"""What taking a lab down may take, with the ledger of a long netem run inferred on the way."""
 
 
 def quiet(_: str) -> None:
@@ -40,7 +41,7 @@ def quiet(_: str) -> None:
 class Lab:
     """A running lab, by its name. Make one with `up` (and use it in a `with` block) or `attach`."""
 
-    def __init__(self, name: str, standing: netns.Standing | None = None) -> None:
+    def __init__(self, name: str, standing: Standing | None = None) -> None:
         self.name = name
         self._standing = standing
         self.end: dict[str, Any] | None = None
@@ -53,6 +54,7 @@ class Lab:
         cls,
         name: str = "lab",
         *,
+        runtime: str = "netns",
         engine: str = "auto",
         seed: int | None = None,
         network: Network | None = None,
@@ -68,59 +70,44 @@ class Lab:
 
         Args:
             name: labs of different names run side by side.
-            engine: `wire`, `netem`, or `auto` for the best this host has.
+            runtime: `netns`, `compose`, or `auto`: compose where a Docker engine answers and has our images.
+            engine: `wire`, `netem`, or `auto` for the best there is.
             seed: of every random decision; random, and printed in `status()`, where None.
-            network: the lab's own address block. evidence: folder for ledger, captures and journals
+            network: the lab's own address block; where None, the usual one (compose: the first free from there on).
+            evidence: folder for ledger, captures and journals
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
-            publish: which ports to relay on the host's 127.0.0.1.
+            publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
         Raises: UsageError, MissingCapability (with the fix), LabFailure; then nothing of the lab is left.
         """
         if not LAB_NAME.fullmatch(name):
             raise UsageError(f"lab name {name!r}: expected lower-case letters, digits and '-', at most 41")
-        network = network if network is not None else Network()
-        hosts = network.nodes(nodes)
-        netns.check_network(network)
-        netns.check_host()
-        engine = _pick(engine)
-        link_engine(engine).check_host()
+        place, notes = pick_runtime(runtime)
+        engine, why = _pick_engine(engine)
+        if place.KERNEL_IS_OURS:
+            link_engine(engine).check_host()
         if name in control.running():
             raise UsageError(f"a lab {name!r} is up already; use it, take it down, or choose another --name")
-        seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
         folder = (evidence or new_folder(name)).resolve()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _no_folder(folder, error) from error
-        services = stack.services(hosts, folder, seed, udp_mode)
-        notes = () if stack.find_toxiproxy() or "toxiproxy" not in nodes else (_NO_TOXIPROXY,)
-        running = {service.node for service in services}
-        wishes = [one for one in publish if (one[3] if one[3] != "localhost" else one[2]) in running]
-        publications, sockets = netns.publish(wishes, hosts)
-        resolver = next((node.ipv4 for node in hosts if node.name == "dns-server"), None)
-        plan = Plan(
+        wish = Wish(
             name=name,
             engine=engine,
-            seed=seed,
-            nodes=hosts,
-            ipv4_prefix=network.ipv4.prefixlen,
-            ipv6_prefix=network.ipv6.prefixlen,
-            services=services,
-            publications=tuple(publications),
-            control=-1,
-            lifeline=-1,
-            evidence=str(folder),
+            seed=random.SystemRandom().randrange(1_000_000) if seed is None else seed,
+            network=network,
+            nodes=tuple(nodes),
+            evidence=folder,
             record=record,
-            resolver=resolver,
-            forced_drops=str(forced_drops.resolve()) if forced_drops else None,
-            notes=notes,
+            publish=tuple(publish),
+            udp_mode=udp_mode,
+            forced_drops=forced_drops.resolve() if forced_drops else None,
+            notes=(*notes, *why),
         )
-        try:
-            return cls(name, netns.stand_up(plan, sockets, progress))
-        finally:
-            for one in sockets:
-                one.close()
+        return cls(name, place.stand_up(wish, progress))
 
     @classmethod
     def attach(cls, name: str = "lab") -> Lab:
@@ -138,7 +125,7 @@ class Lab:
         """Drain the servers, put the evidence on disk, end everything. Returns once nothing is left."""
         if self.end is None:
             pid = self.status()["supervisor_pid"]
-            answer, _ = control.ask(self.name, {"do": "down"})
+            answer, _ = control.ask(self.name, {"do": "down"}, FINISH_SECONDS)
             self.end = answer["end"]
             _await_end(pid, self.name)
         return self.end
@@ -170,13 +157,8 @@ class Lab:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process.
-
-        The folder of this Python comes first on its PATH, so that `python -m services` is the lab's own.
-        """
-        env = dict(options.pop("env", None) or os.environ)
-        env["PATH"] = os.pathsep.join((str(FilePath(sys.executable).parent), env.get("PATH", os.defpath)))
-        return netns.popen(self.name, node, argv, env=env, **options)
+        """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process."""
+        return RUNTIMES[self.status()["runtime"]].popen(self.name, node, argv, **options)
 
     def exec(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         """Run a command in a node to its end; a death by signal N is exit status 128 + N, as in a shell."""
@@ -196,6 +178,10 @@ class Lab:
                 host, _, port = one["address"].rpartition(":")
                 return ToxiproxyEngine(host, int(port))
         raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
+
+    def now(self) -> int:
+        """The time on the engine's clock, in monotonic ns: that of the ledger and the journals."""
+        return int(control.ask(self.name, {"do": "show"})[0]["t"])
 
     def packets(self) -> int:
         """How many packets the engine has seen since the lab came up."""
@@ -256,9 +242,6 @@ class Lab:
         return parse_paths(text, tuple(self.status()["nodes"]))
 
 
-_NO_TOXIPROXY = f"no toxiproxy server found, so the lab is up without it; {stack.TOXIPROXY_HINT}"
-
-
 def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
     left = list(all_faults)
     for fault in gone:
@@ -267,9 +250,27 @@ def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
     return left
 
 
-def _pick(engine: str) -> str:
-    """`auto` in namespaces is the wire: it works on every kernel and keeps a true ledger."""
-    return "wire" if engine == "auto" else engine
+def pick_runtime(name: str) -> tuple[Runtime, tuple[str, ...]]:
+    """The runtime of this name, tried, and what to tell its user; `auto` says why it is not compose where it is not."""
+    if name == "auto":
+        try:
+            compose.check_host()
+        except MissingCapability as error:
+            netns.check_host()
+            return netns, (f"runtime netns, because {error.what} (for compose: {error.fix})",)
+        return compose, ("runtime compose, because a Docker engine answers and has the lab's images",)
+    if name not in RUNTIMES:
+        raise UsageError(f"no runtime {name!r}; the runtimes are auto, {', '.join(RUNTIMES)}")
+    RUNTIMES[name].check_host()
+    return RUNTIMES[name], ()
+
+
+def _pick_engine(name: str) -> tuple[str, tuple[str, ...]]:
+    """`auto` is the wire, on either runtime."""
+    if name == "auto":
+        return "wire", ("engine wire: it works on every kernel and keeps a ledger of its own",)
+    link_engine(name)
+    return name, ()
 
 
 def new_folder(name: str, root: FilePath | None = None) -> FilePath:

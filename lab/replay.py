@@ -57,7 +57,13 @@ def replay(folder: Path, options: Options) -> RunResult:
     with tempfile.TemporaryDirectory() as place:
         forced = Path(place) / "drops.json"
         forced.write_text(json.dumps([(*drop, fault) for drop, fault in sorted(recorded.items())]))
-        again = replace(options, seed=facts["seed"], engine=facts["engine"], forced_drops=forced)
+        again = replace(
+            options,
+            seed=facts["seed"],
+            runtime=facts.get("runtime", "netns"),
+            engine=facts["engine"],
+            forced_drops=forced,
+        )
         result = run(scenario, again)
     if result.error is not None:
         return result

@@ -64,6 +64,7 @@ class LabPlacer:
 class Options:
     """How to run: the same for every scenario of one `lab run`."""
 
+    runtime: str = "netns"
     engine: str = "auto"
     seed: int | None = None
     out: Path = Path("runs")
@@ -86,7 +87,7 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
     result = RunResult(
         scenario=scenario.name,
         about=scenario.about,
-        runtime="netns",
+        runtime=options.runtime,
         engine=options.engine,
         seed=seed,
         verdict=Verdict.INCONCLUSIVE,
@@ -130,6 +131,7 @@ def _for_scenario(options: Options, scenario: Scenario) -> Options:
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:
     return Lab.up(
         f"run-{os.getpid()}-{next(_numbers)}",
+        runtime=options.runtime,
         engine=options.engine,
         seed=seed,
         nodes=nodes_for(scenario),
@@ -181,7 +183,9 @@ class _Story:
         self._placer = placer
         self._folder = folder
         self._progress = progress
-        self._nodes: dict[str, dict[str, str]] = lab.status()["nodes"]
+        facts = lab.status()
+        self._nodes: dict[str, dict[str, str]] = facts["nodes"]
+        self._inside: str = facts["evidence_inside"]
         self._on: dict[str, list[Fault]] = {}
         self.toxics: list[dict[str, Any]] = []
         self.workloads: tuple[Workload, ...] = ()
@@ -199,7 +203,9 @@ class _Story:
             for workload, argv in commands:
                 log = (self._folder / "log" / f"{workload.name}.txt").open("wb")
                 with log:
-                    running.append(self._lab.popen(workload.source, argv, stdout=log, stderr=log))
+                    running.append(
+                        self._lab.popen(workload.source, argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    )
             self._wait(running, events, started)
         finally:
             for process in running:
@@ -253,7 +259,7 @@ class _Story:
 
     def _set_toxic(self, placed: PlacedToxic) -> None:
         toxic = self._placer.add_toxic(placed)
-        toxic.update(set_t=time.monotonic_ns(), cleared_t=None)
+        toxic.update(set_t=self._lab.now(), cleared_t=None)
         self.toxics.append(toxic)
         self._lab.note("toxic-set", **{name: value for name, value in toxic.items() if name != "note"})
         if toxic.get("note"):
@@ -261,7 +267,7 @@ class _Story:
 
     def _clear_toxic(self, toxic: dict[str, Any]) -> None:
         self._placer.remove_toxic(toxic)
-        toxic["cleared_t"] = time.monotonic_ns()
+        toxic["cleared_t"] = self._lab.now()
         self._lab.note("toxic-cleared", name=toxic["name"], proxy=toxic["proxy"])
 
     # -- workloads -----------------------------------------------------------------------------------------------------
@@ -288,10 +294,11 @@ class _Story:
         address = self._nodes[one.target]["ipv6" if one.family == 6 else "ipv4"]
         to = f"[{address}]:{one.port}" if ":" in address else f"{address}:{one.port}"
         argv = ["python", "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
-        return workload, [*argv, "--journal", str(self._folder / journal)]
+        return workload, [*argv, "--journal", f"{self._inside}/{journal}"]
 
 
 def _run_file(scenario: Scenario, seed: int, options: Options) -> str:
     """What `lab replay` needs."""
-    facts = {"format": 1, "scenario": scenario.source, "name": scenario.name, "seed": seed, "engine": options.engine}
+    facts = {"format": 1, "scenario": scenario.source, "name": scenario.name, "seed": seed}
+    facts |= {"runtime": options.runtime, "engine": options.engine}
     return json.dumps(facts, indent=2) + "\n"

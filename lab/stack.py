@@ -17,6 +17,13 @@ TCP_PORTS = {"raw": 8080, "line": 8081, "length2": 8082}
 UDP_PORT = 41234
 DNS_PORT = 53
 TOXIPROXY_API = 8474
+PORTS: dict[str, tuple[str, ...]] = {
+    "dns-server": (f"udp/{DNS_PORT}", f"tcp/{DNS_PORT}"),
+    "tcp-server": tuple(f"tcp/{port}" for port in TCP_PORTS.values()),
+    "udp-server": (f"udp/{UDP_PORT}",),
+    "toxiproxy": tuple(f"tcp/{port}" for port in (TOXIPROXY_API, *TCP_PORTS.values())),
+}
+"""What must listen before a server counts as up."""
 Publish = tuple[str, int, str, str, int]
 """(protocol, wished port on 127.0.0.1, node that relays, node that serves, its port)"""
 PUBLISHED: tuple[Publish, ...] = (
@@ -51,21 +58,21 @@ def services(nodes: Sequence[Node], evidence: Path, seed: int, udp_mode: str = "
         records = evidence / "dns-records.json"
         records.write_text(json.dumps({node.name: [node.ipv4, node.ipv6] for node in nodes}) + "\n")
         argv = ("dns-server", "--port", str(DNS_PORT), "--zone", "lab.", "--records", str(records), "--seed", str(seed))
-        found.append(_server("dns-server", argv, (f"udp/{DNS_PORT}", f"tcp/{DNS_PORT}")))
+        found.append(_server("dns-server", argv))
     if "tcp-server" in by_name:
-        found.append(_server("tcp-server", ("tcp-server",), tuple(f"tcp/{port}" for port in TCP_PORTS.values())))
+        found.append(_server("tcp-server", ("tcp-server",)))
     if "udp-server" in by_name:
         mode = ("udp-server", "--port", str(UDP_PORT), "--mode", udp_mode)
-        found.append(_server("udp-server", mode, (f"udp/{UDP_PORT}",)))
+        found.append(_server("udp-server", mode))
     toxiproxy = find_toxiproxy()
     if "toxiproxy" in by_name and "tcp-server" in by_name and toxiproxy is not None:
         found.append(_toxiproxy(toxiproxy, by_name["tcp-server"], evidence, seed))
     return tuple(found)
 
 
-def _server(name: str, argv: tuple[str, ...], ports: tuple[str, ...]) -> Service:
+def _server(name: str, argv: tuple[str, ...]) -> Service:
     command = (sys.executable, "-m", "services", *argv, "--journal", f"{{run}}/journal-{name}.jsonl")
-    return Service(name, name, command, ports)
+    return Service(name, name, command, PORTS[name])
 
 
 def _toxiproxy(binary: str, server: Node, evidence: Path, seed: int) -> Service:
@@ -77,4 +84,4 @@ def _toxiproxy(binary: str, server: Node, evidence: Path, seed: int) -> Service:
     config = evidence / "toxiproxy.json"
     config.write_text(json.dumps(proxies) + "\n")
     argv = (binary, "-host", "127.0.0.1", "-port", str(TOXIPROXY_API), "-config", str(config), "-seed", str(seed))
-    return Service("toxiproxy", "toxiproxy", argv, tuple(f"tcp/{p}" for p in (TOXIPROXY_API, *TCP_PORTS.values())))
+    return Service("toxiproxy", "toxiproxy", argv, PORTS["toxiproxy"])

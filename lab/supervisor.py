@@ -230,6 +230,7 @@ class Supervisor:
             ],
             "faults": self._engine.order({"do": "show"})["faults"],
             "evidence": plan.evidence,
+            "evidence_inside": plan.evidence,
             "notes": plan.notes,
         }  # fmt: skip
 

@@ -7,38 +7,26 @@ See `lab.supervisor` for the inside.
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from lab import control
+from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
-from lab.runtimes.base import KEEP, Plan, Publication
+from lab.runtimes.base import Plan, Publication
+from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Network, Node
 
-READY_SECONDS = 60.0
 NAME = "netns"
-
-
-@dataclass
-class Standing:
-    """A lab that came up. It ends when `lifeline` closes, by whatever end of this process, unless it is kept."""
-
-    name: str
-    lifeline: socket.socket
-
-    def keep(self) -> None:
-        """From here on the lab lives until `lab down`."""
-        self.lifeline.send(KEEP)
-        self.lifeline.close()
+KERNEL_IS_OURS = True
+NO_TOXIPROXY = f"no toxiproxy server found, so the lab is up without it; {stack.TOXIPROXY_HINT}"
 
 
 def check_host() -> None:
@@ -117,57 +105,45 @@ def _bound(kind: int, port: int) -> socket.socket:
     return end
 
 
-def stand_up(plan: Plan, keep: Sequence[socket.socket], progress: Callable[[str], None]) -> Standing:
-    """Start the supervisor and wait until the lab is ready. `plan.control` and `lifeline` are filled in here.
-
-    `keep` are sockets whose descriptors the plan names. UsageError where the name is taken.
-    """
-    server = control.listen(plan.name)
-    if server is None:
-        raise UsageError(f"a lab {plan.name!r} is up already; use it, take it down, or choose another --name")
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with server, theirs:
-        full = Plan(**{**vars(plan), "control": server.fileno(), "lifeline": theirs.fileno()})
-        fds = [server.fileno(), theirs.fileno(), *(one.fileno() for one in keep)]
-        errors = Path(plan.evidence or ".") / "supervisor.txt"
-        with errors.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "lab.supervisor"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=fds,
-            )
-            process.communicate(full.to_json().encode())
+def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
+    """See `lab.runtimes.base.Runtime`."""
+    network = wish.network if wish.network is not None else Network()
+    check_network(network)
+    nodes = network.nodes(wish.nodes)
+    services = stack.services(nodes, wish.evidence, wish.seed, wish.udp_mode)
+    running = {service.node for service in services}
+    wishes = [one for one in wish.publish if (one[3] if one[3] != "localhost" else one[2]) in running]
+    publications, sockets = publish(wishes, nodes)
+    without = "toxiproxy" in wish.nodes and "toxiproxy" not in running
+    plan = Plan(
+        name=wish.name,
+        engine=wish.engine,
+        seed=wish.seed,
+        nodes=nodes,
+        ipv4_prefix=network.ipv4.prefixlen,
+        ipv6_prefix=network.ipv6.prefixlen,
+        services=services,
+        publications=tuple(publications),
+        control=-1,
+        lifeline=-1,
+        evidence=str(wish.evidence),
+        record=wish.record,
+        resolver=next((node.ipv4 for node in nodes if node.name == "dns-server"), None),
+        forced_drops=str(wish.forced_drops) if wish.forced_drops else None,
+        notes=(*wish.notes, NO_TOXIPROXY) if without else wish.notes,
+    )
     try:
-        _await_ready(ours, process.returncode, errors, progress)
-    except BaseException:
-        ours.close()
-        raise
-    return Standing(plan.name, ours)
-
-
-def _await_ready(ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None]) -> None:
-    ours.settimeout(READY_SECONDS)
-    while True:
-        try:
-            data = ours.recv(1 << 16)
-        except TimeoutError as error:
-            raise LabFailure(f"the lab was not ready within {READY_SECONDS:g} s; see {errors}") from error
-        if not data:
-            words = errors.read_text(errors="replace").strip().splitlines()
-            raise LabFailure(
-                f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}"
-            )
-        message = json.loads(data)
-        if "progress" in message:
-            progress(message["progress"])
-        elif "ready" in message:
-            return
-        elif "fix" in message:
-            raise MissingCapability(message["name"], message["error"], message["fix"])
-        else:
-            raise LabFailure(message["error"])
+        return supervise(
+            "lab.supervisor",
+            wish.name,
+            lambda control_fd, lifeline_fd: replace(plan, control=control_fd, lifeline=lifeline_fd).to_json(),
+            [one.fileno() for one in sockets],
+            wish.evidence,
+            progress,
+        )
+    finally:
+        for one in sockets:
+            one.close()
 
 
 def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
@@ -192,9 +168,12 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
         linux.die_with_parent(signal.SIGKILL)
         os.chdir(directory)
 
+    # The folder of this Python comes first on the PATH, so that `python -m services` is the lab's own.
+    env = dict(options.pop("env", None) or os.environ)
+    env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
     directory = options.pop("cwd", None) or Path.cwd()
     try:
-        return subprocess.Popen(list(argv), preexec_fn=enter, **options)
+        return subprocess.Popen(list(argv), preexec_fn=enter, env=env, **options)
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"can't run {argv[0]!r} in {node}: {error}") from error
     finally:
@@ -213,6 +192,3 @@ def _stand_in_for(child: int) -> None:
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
-
-
-Output = int | IO[Any] | None

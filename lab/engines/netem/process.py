@@ -111,7 +111,7 @@ class Process:
                 self._set(order["path"], [fault_from_json(one) for one in order["faults"]], order.get("for_ms"))
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
-                return {"faults": self._shown(), **self._traffic()}
+                return {"t": _clock(), "faults": self._shown(), **self._traffic()}
             case "note":
                 self._note(order["note"], _clock(), **order["fields"])
                 return {"t": _clock()}

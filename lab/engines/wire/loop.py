@@ -141,7 +141,12 @@ class Loop:
                 self._flush()
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
-                return {"faults": self._shown(), "packets": self._core.packets, "waiting": self._core.waiting}
+                return {
+                    "t": _clock(),
+                    "faults": self._shown(),
+                    "packets": self._core.packets,
+                    "waiting": self._core.waiting,
+                }
             case "note":
                 if self._recorder is not None:
                     self._recorder.note(order["note"], t=_clock(), **order["fields"])

@@ -1,0 +1,462 @@
+"""The process that holds a Compose lab: `python -m lab.compose_supervisor`, started by `lab.runtimes.compose`.
+
+It brings the project up, leases the hub (`lab.hub`), serves the orders that a netns lab's supervisor serves, and takes
+the project down. It ends the lab when a container of it ends, when it is told to, and when the program that wanted
+the lab is gone without having said `keep`. Where it is killed itself, the hub ends with its lease, so every
+node's network is as it was, and the undertaker (`lab.undertaker`) removes the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+
+from lab import control
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError
+from lab.processes import Processes
+from lab.runtimes import linux, project
+from lab.runtimes.base import KEEP, Plan
+from lab.runtimes.project import EVIDENCE, HUB, Project, plug_of
+from lab.topology import Network, Node
+from lab.undertaker import DONE
+
+LEASE_SECONDS = 5.0
+RENEW_SECONDS = 1.0
+ORDER_SECONDS = 30.0
+START_SECONDS = 120.0
+FINISH_SECONDS = 300.0
+"""What inferring the ledger of a long netem run may take."""
+DRAIN_SECONDS = 1
+_SIGNAL = "signal"
+_NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
+
+
+class Line:
+    """Orders to the hub and its answers, through `docker exec`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.process = process
+        self._in, self._out = process.stdin, process.stdout
+        os.set_blocking(self._out.fileno(), False)
+        self._waiting = b""
+        self.failed: str | None = None
+        """What the hub said, unasked, of why the lab can't go on."""
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    def ask(self, order: Mapping[str, Any], seconds: float = ORDER_SECONDS) -> dict[str, Any]:
+        """UsageError, MissingCapability and LabFailure as the hub says; LabFailure where it is gone or silent."""
+        try:
+            self._in.write(json.dumps(order).encode() + b"\n")
+            self._in.flush()
+        except OSError as error:
+            raise LabFailure(f"the hub is gone: {error}") from error
+        deadline = time.monotonic() + seconds
+        while (answer := self._next(deadline)) is None:
+            continue
+        if "fix" in answer:
+            raise MissingCapability(answer["name"], answer["error"], answer["fix"])
+        if "error" in answer:
+            raise (UsageError if answer.get("usage") else LabFailure)(answer["error"])
+        return answer
+
+    def listen(self) -> None:
+        """Take what came unasked. LabFailure where the line has ended."""
+        self._read()
+        while b"\n" in self._waiting:
+            self._take()
+
+    def _next(self, deadline: float) -> dict[str, Any] | None:
+        if b"\n" in self._waiting:
+            return self._take()
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select((self,), (), (), left)[0]:
+            raise LabFailure("the hub gave no answer in time")
+        self._read()
+        return None
+
+    def _read(self) -> None:
+        data = self._out.read(1 << 20)
+        if data == b"":
+            raise LabFailure(self.failed or "the hub is gone: its line ended")
+        self._waiting += data or b""
+
+    def _take(self) -> dict[str, Any] | None:
+        text, _, self._waiting = self._waiting.partition(b"\n")
+        message: dict[str, Any] = json.loads(text)
+        if "failed" in message:
+            self.failed = self.failed or message["failed"]
+            return None
+        return message
+
+
+class Supervisor:
+    """Stands the lab up, serves orders, takes the lab down."""
+
+    def __init__(self, plan: Plan, order: Mapping[str, Any]) -> None:
+        self._plan = plan
+        self._order = order
+        self._folder = Path(plan.evidence or ".")
+        self._project = Project(order["project"])
+        self._client: Any = None
+        self._line: Line | None = None
+        self._ports: dict[tuple[str, str, int], int] = {}
+        self._ended: dict[str, str] = {}
+        self._failure: str | None = None
+        self._stopping = False
+        self._finished: dict[str, Any] | None = None
+        self._started = time.monotonic()
+        self._renewed = 0.0
+        self._lifeline = socket.socket(fileno=plan.lifeline)
+        self._control = socket.socket(fileno=plan.control)
+        self._processes = Processes(self._folder / "log", self._process_ended, self._stop)
+        self._processes.listen(self._lifeline, self._lifeline_moved)
+        self._processes.listen(self._control, self._accept)
+        self._undertaker = self._start_undertaker()
+
+    def _start_undertaker(self) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "lab.undertaker", self._project.name, str(self._folder)]
+        with (self._folder / "log" / "undertaker.txt").open("wb") as log:
+            return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+
+    # -- up ------------------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """LabError where a part does not come up. UsageError where the address block is taken."""
+        services = self._write_overlay()
+        command = self._project.up_command(self._folder / "compose.yaml", services)
+        network = Network.parse(*self._order["network"])
+        nodes = [Node(**fields) for fields in self._order["all_nodes"]]
+        environment = project.settings(nodes, network, self._plan.seed, self._order["udp_mode"])
+        self._run_to_end("compose", command, {**os.environ, **environment})
+        self._client = docker.from_env(timeout=60)
+        self._watch_containers()
+        self._connect()
+        plan = replace(self._plan, evidence=EVIDENCE, control=-1, lifeline=-1, resolver=self._resolver())
+        if self._order["forced_drops"]:
+            data = Path(self._order["forced_drops"]).read_bytes()
+            plan = replace(plan, forced_drops=self._project.give(self._client, "forced-drops.json", data))
+        self._ask({"do": "start", "plan": plan.to_json()}, START_SECONDS)
+        self._ports = self._project.ports(self._client)
+
+    def _resolver(self) -> str | None:
+        return next((node.ipv4 for node in self._plan.nodes if node.name == "dns-server"), None)
+
+    def _write_overlay(self) -> list[str]:
+        """compose.yaml in the evidence folder; returns the services to start."""
+        published = {via for _, _, via, _, _ in self._order["publish"]}
+        services: dict[str, dict[str, Any]] = {}
+        for node in self._plan.nodes:
+            services[node.name] = {"ports": None} if node.name == "client" and "client" not in published else {}
+            services[plug_of(node.name)] = {}
+        services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
+        labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
+        (self._folder / "compose.yaml").write_text(project.overlay(services, labels))
+        return list(services)
+
+    def _run_to_end(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        """A program whose failure is the lab's; it dies with this process."""
+        with self._processes.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment),
+                preexec_fn=lambda: linux.die_with_parent(signal.SIGKILL),
+            )  # fmt: skip
+        self._processes.adopt(name, process)
+        self._processes.wait_until(lambda: name in self._ended or self._stopping, START_SECONDS)
+        how = self._ended.get(name)
+        if how is None:
+            process.kill()
+            raise LabFailure(self._failure or f"{name} did not end within {START_SECONDS:g} s")
+        if how != "exit status 0":
+            words = self._processes.log(name).read_text(errors="replace").strip().splitlines()
+            reason = f"docker {name} ended ({how}): {words[-1].strip() if words else 'no reason given'}"
+            raise UsageError(reason) if "overlaps with" in reason else LabFailure(reason)
+
+    def _connect(self) -> None:
+        """A line to the hub, which may still be starting, and the lease."""
+        with self._processes.log("line").open("ab") as log:
+            process = subprocess.Popen(
+                self._project.line_command(self._plan.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                bufsize=0,
+            )  # fmt: skip
+        self._line = Line(process)
+        self._processes.adopt("line", process)
+        self._processes.listen(self._line.fileno(), self._line_moved)
+        self._ask({"do": "lease", "seconds": LEASE_SECONDS})
+
+    def _watch_containers(self) -> None:
+        """A thread that says over a socket which container ended: the Docker API has no other way to wait for it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        mine = {"label": f"{project.PROJECT_LABEL}={self._project.name}", "event": "die"}
+        events = docker.from_env(timeout=None).events(decode=True, filters=mine)
+
+        def watch() -> None:
+            try:
+                for event in events:
+                    theirs.send(json.dumps(event["Actor"]["Attributes"]).encode())
+            except (*_NO_ANSWER, OSError) as error:
+                print(f"the Docker engine's events ended: {error}", file=sys.stderr, flush=True)
+            theirs.close()
+
+        threading.Thread(target=watch, daemon=True).start()
+        self._events = ours
+        self._processes.listen(ours, self._container_ended)
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def tell(self, **message: Any) -> None:
+        """A line to the program that asked for this lab, if it still listens."""
+        try:
+            self._lifeline.send(json.dumps(message).encode())
+        except OSError:
+            self._stopping = True
+
+    def failed(self, reason: str) -> str:
+        """Note why the lab ends; returns the first reason there was."""
+        self._failure = self._failure or reason
+        self._stopping = True
+        return self._failure
+
+    def serve(self) -> None:
+        """Carry out orders until the lab stops. LabFailure where a part of it is gone."""
+        while not self._stopping:
+            self._processes.step(RENEW_SECONDS)
+            if not self._stopping and time.monotonic() - self._renewed > RENEW_SECONDS:
+                self._ask({"do": "renew"})
+        if self._failure is not None:
+            raise LabFailure(self._failure)
+
+    def _ask(self, order: Mapping[str, Any], seconds: float = ORDER_SECONDS) -> dict[str, Any]:
+        if self._line is None:
+            raise LabFailure("the lab is not up yet")
+        self._renewed = time.monotonic()
+        try:
+            return self._line.ask(order, seconds)
+        finally:
+            if self._line.failed is not None and not self._stopping:
+                self.failed(f"{self._line.failed}, so the lab ended")
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _process_ended(self, name: str, how: str) -> None:
+        self._ended[name] = how
+
+    def _line_moved(self) -> None:
+        assert self._line is not None
+        try:
+            self._line.listen()
+        except LabFailure as error:
+            self._processes.ignore(self._line.fileno())
+            if not self._stopping:
+                # The container's own end says more, and its news may be a moment away.
+                self._processes.wait_until(lambda: self._stopping, 1.0)
+                self.failed(f"{error}, so the lab ended")
+        if self._line.failed is not None and not self._stopping:
+            self.failed(f"{self._line.failed}, so the lab ended")
+
+    def _container_ended(self) -> None:
+        data = self._events.recv(1 << 16)
+        if not data:
+            self._processes.ignore(self._events)
+            if not self._stopping:
+                self.failed("the Docker engine's events ended, so the lab ended")
+            return
+        facts = json.loads(data)
+        if not self._stopping:
+            service, code = facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode")
+            self.failed(f"container {service} ended (exit status {code}), so the lab ended; see log/{service}.txt")
+
+    def _lifeline_moved(self) -> None:
+        """The program that wanted the lab said `keep`: the lab stays without it; or it is gone: so is the lab."""
+        try:
+            word = self._lifeline.recv(64)
+        except ConnectionResetError:
+            word = b""
+        if word != KEEP:
+            self._stopping = True
+        self._processes.ignore(self._lifeline)
+        self._lifeline.close()
+
+    def _accept(self) -> None:
+        channel, _ = self._control.accept()
+        channel.settimeout(5)
+        try:
+            order, _ = control.receive(channel) if control.same_user(channel) else (None, [])
+        except OSError:
+            order = None
+        if order is None:
+            channel.close()
+        elif order["do"] == "hold":
+            self._hold(channel, order)
+        else:
+            with channel:
+                self._answer(channel, order)
+
+    def _hold(self, channel: socket.socket, order: Mapping[str, Any]) -> None:
+        """A command's stand-in: what it says is for the command, and when it is gone, so is the command."""
+
+        def moved() -> None:
+            try:
+                word, _ = control.receive(channel)
+            except OSError:
+                word = None
+            if word is not None and "signal" in word:
+                self._signal(order, word["signal"])
+                return
+            if word is None:
+                self._signal(order, signal.SIGKILL)
+            self._processes.ignore(channel)
+            channel.close()
+
+        self._processes.listen(channel, moved)
+
+    def _signal(self, order: Mapping[str, Any], number: int) -> None:
+        """A signal to every process in the container that has the command's token in its environment."""
+        argv = ["docker", "exec", order["container"], "python", "-c", _SIGNALLER, order["token"], str(int(number))]
+        self._processes.spawn(_SIGNAL, argv)
+
+    def _answer(self, channel: socket.socket, order: dict[str, Any]) -> None:
+        try:
+            answer = self._carry_out(order)
+        except LabError as error:
+            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
+        try:
+            control.answer(channel, answer)
+        except OSError:
+            return  # the asker left; nothing of the lab depends on it
+
+    def _carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+        match order["do"]:
+            case "status":
+                return self.status()
+            case "set" | "show" | "note":
+                return self._ask(order)
+            case "enter":
+                return {"ok": True, "container": self._container(order["node"])}
+            case "down":
+                return {"ok": True, "end": self.finish()}
+        raise UsageError(f"no such order: {order['do']}")
+
+    def _container(self, node: str) -> str:
+        names = [one.name for one in self._plan.nodes]
+        if node not in names:
+            raise UsageError(f"no node {node!r}; the nodes are {', '.join(names)}")
+        return self._project.container(node)
+
+    def status(self) -> dict[str, Any]:
+        """What the hub says, and what only this side knows."""
+        addresses = {node.name: node.ipv4 for node in self._plan.nodes}
+        published = []
+        for protocol, _, via, serves, port in self._order["publish"]:
+            inside = port if via == serves or serves == "localhost" else RELAYED.get((protocol, port), port)
+            host_port = self._ports.get((via, protocol, inside))
+            if host_port is not None:
+                to = f"{addresses.get(serves, '127.0.0.1')}:{port}"
+                published.append({"address": f"127.0.0.1:{host_port}", "protocol": protocol, "to": to, "via": via})
+        return {
+            **self._ask({"do": "status"}),
+            "evidence": str(self._folder),
+            "evidence_inside": EVIDENCE,
+            "published": published,
+            "project": self._project.name,
+            "up_seconds": round(time.monotonic() - self._started, 3),
+        }
+
+    # -- down ----------------------------------------------------------------------------------------------------------
+
+    def finish(self) -> dict[str, Any]:
+        """Services drain and end, the hub puts the evidence on its disk, it comes here; then nothing is left there."""
+        self._stopping = True
+        if self._finished is None:
+            self._finished = {}
+            if self._client is None:
+                self._client = docker.from_env(timeout=60)
+            try:
+                self._project.stop(self._client, [node.name for node in self._plan.nodes], DRAIN_SECONDS)
+                if self._line is not None:
+                    self._finished = self._line.ask({"do": "finish"}, FINISH_SECONDS)["end"]
+            except (LabError, *_NO_ANSWER) as error:
+                self._finished = {"failed": str(error)}
+            try:
+                self._project.collect(self._client, self._folder)
+            except (LabFailure, *_NO_ANSWER) as error:
+                self._finished["failed"] = self._finished.get("failed") or str(error)
+            self._project.remove(self._client)
+        return self._finished
+
+    def release_undertaker(self) -> None:
+        """All is done, and nothing is left for it to do."""
+        assert self._undertaker.stdin is not None
+        self._undertaker.stdin.write(DONE)
+        self._undertaker.stdin.close()
+        self._undertaker.wait()
+
+
+RELAYED = {("udp", 53): 10053, ("tcp", 53): 10053}
+"""The client relays DNS on a port of its own."""
+
+_SIGNALLER = """
+import os, sys
+word = b"LAB_TOKEN=" + sys.argv[1].encode()
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if word in file.read().split(b"\\0"):
+                os.kill(int(pid), int(sys.argv[2]))
+    except OSError:
+        continue
+"""
+
+
+def _as_message(error: Exception, reason: str) -> dict[str, Any]:
+    if isinstance(error, MissingCapability):
+        return {"error": error.what, "name": error.name, "fix": error.fix}
+    return {"error": reason, "usage": isinstance(error, UsageError)}
+
+
+def _run(order: Mapping[str, Any]) -> int:
+    plan = Plan.from_json(order["plan"])
+    supervisor = Supervisor(plan, order)
+    reason = "stopped"
+    try:
+        supervisor.up()
+        supervisor.tell(ready=True)
+        supervisor.serve()
+    except (LabError, OSError, *_NO_ANSWER) as error:
+        reason = supervisor.failed(str(error))
+        supervisor.tell(**_as_message(error, reason))
+    finally:
+        end = supervisor.finish()
+        (Path(plan.evidence or ".") / "end.json").write_text(json.dumps({"reason": reason, **end}) + "\n")
+    supervisor.release_undertaker()
+    return 0 if reason == "stopped" else 1
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.read())
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os._exit(_run(order))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The compose runtime, seen from the host: nodes are containers of a Docker engine, wherever its context points.
+
+Starts a lab's supervisor (`lab.compose_supervisor`), chooses its network, runs commands in its nodes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import docker
+import docker.errors
+import requests
+
+from lab import control, stack
+from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.runtimes import images, linux, netns
+from lab.runtimes.base import Plan, Service
+from lab.runtimes.project import COMPOSE_FILE, orphans
+from lab.runtimes.standing import Standing, Wish, supervise
+from lab.topology import Network, Node
+
+NAME = "compose"
+KERNEL_IS_OURS = False
+TOKEN = "LAB_TOKEN"
+NETWORKS = 256
+"""How many address blocks are tried, from the usual one upwards."""
+_ENGINE_SECONDS = 10
+
+
+def check_host() -> None:
+    """MissingCapability where no Docker engine answers, Compose v2 is missing, or our images are missing or old."""
+    if not COMPOSE_FILE.exists():
+        raise MissingCapability("docker", "the Compose files are not installed", "run the lab from its checkout")
+    client = engine()
+    try:
+        for name in images.NAMES:
+            _check_image(client, name)
+    finally:
+        client.close()
+    done = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
+    if done.returncode != 0 or int(done.stdout.lstrip("v").split(".")[0]) < 2:
+        raise MissingCapability(
+            "docker", "Docker Compose v2 is missing", "install the docker-compose-plugin (Debian: docker-compose)"
+        )
+
+
+def engine() -> Any:
+    """A client of the Docker engine that DOCKER_HOST or the context names. MissingCapability where none answers."""
+    try:
+        client = docker.from_env(timeout=_ENGINE_SECONDS)
+        client.ping()
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        fix = "start Docker, or name its engine with DOCKER_HOST or `docker context use`; or go on without it"
+        raise MissingCapability("docker", f"no Docker engine answers ({words})", fix) from error
+    return client
+
+
+def _check_image(client: Any, name: str) -> None:
+    try:
+        source = client.images.get(name).labels.get(images.LABEL)
+    except docker.errors.ImageNotFound as error:
+        raise MissingCapability("images", f"the Docker engine has no image {name}", "make images") from error
+    if source != images.source():
+        raise MissingCapability("images", f"image {name} is of other sources than this checkout's", "make images")
+
+
+def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
+    """See `lab.runtimes.base.Runtime`."""
+    client = engine()
+    try:
+        sweep(client)
+        plan = _plan(wish)
+        blocks = iter([wish.network]) if wish.network is not None else free_networks(client)
+    finally:
+        client.close()
+    taken = None
+    for network in blocks:
+        try:
+            return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, wish, progress)
+        except UsageError as error:
+            if "overlaps" not in str(error) or wish.network is not None:
+                raise
+            taken = error  # somebody else's lab took it just now
+    raise UsageError("no address block is free for the lab; choose one with --network and --network6") from taken
+
+
+def _stand_up(plan: Plan, network: Network, wish: Wish, progress: Callable[[str], None]) -> Standing:
+    outside = [one for one in wish.publish if one[2] in wish.nodes]
+    order = {
+        "project": f"fault-lab-{wish.name}-{uuid4().hex[:8]}",
+        "network": [str(network.ipv4), str(network.ipv6)],
+        "all_nodes": [vars(node) for node in network.nodes(stack.NODES)],
+        "udp_mode": wish.udp_mode,
+        "publish": outside,
+        "forced_drops": str(wish.forced_drops) if wish.forced_drops else None,
+    }
+
+    def text(control_fd: int, lifeline_fd: int) -> str:
+        full = replace(plan, control=control_fd, lifeline=lifeline_fd)
+        return json.dumps({"plan": full.to_json(), **order})
+
+    return supervise("lab.compose_supervisor", wish.name, text, [], wish.evidence, progress)
+
+
+def _plan(wish: Wish) -> Plan:
+    unknown = [name for name in wish.nodes if name not in stack.NODES]
+    if unknown:
+        raise UsageError(f"runtime compose has no node {unknown[0]!r}; its nodes are {', '.join(stack.NODES)}")
+    services = tuple(Service(name, name, (), ports) for name, ports in stack.PORTS.items() if name in wish.nodes)
+    return Plan(
+        name=wish.name,
+        engine=wish.engine,
+        seed=wish.seed,
+        nodes=(),
+        ipv4_prefix=0,
+        ipv6_prefix=0,
+        services=services,
+        publications=(),
+        control=-1,
+        lifeline=-1,
+        evidence=str(wish.evidence),
+        record=wish.record,
+        notes=wish.notes,
+    )
+
+
+def _nodes(network: Network, names: Sequence[str]) -> tuple[Node, ...]:
+    return tuple(node for node in network.nodes(stack.NODES) if node.name in names)
+
+
+def free_networks(client: Any) -> Iterator[Network]:
+    """Address blocks that no network of the engine's and no route of this host has, from the usual one upwards."""
+    taken = [ipaddress.ip_network(text) for one in client.networks.list() for text in _subnets(one)]
+    taken += [route for route in netns.host_routes() if route.prefixlen]
+    usual = Network()
+    for number in range(NETWORKS):
+        ipv4 = ipaddress.IPv4Network((int(usual.ipv4.network_address) + (number << 8), usual.ipv4.prefixlen))
+        ipv6 = ipaddress.IPv6Network((int(usual.ipv6.network_address) + (number << 64), usual.ipv6.prefixlen))
+        if not any(one.overlaps(ipv4 if one.version == 4 else ipv6) for one in taken):
+            yield Network(ipv4, ipv6)
+
+
+def _subnets(network: Any) -> list[str]:
+    return [one["Subnet"] for one in (network.attrs.get("IPAM") or {}).get("Config") or () if one.get("Subnet")]
+
+
+def sweep(client: Any) -> list[str]:
+    """Remove what labs of this host left whose supervisor and undertaker were both killed; returns their projects."""
+    left = orphans(client)
+    for project in left:
+        project.remove(client)
+    return [project.name for project in left]
+
+
+def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a command in a node's container. It ends with the lab, or with this process.
+
+    The child is a stand-in for the command: it holds a connection to the lab's supervisor, runs `docker exec`, passes
+    SIGTERM and SIGHUP on through the supervisor and ends with the command's status. When the stand-in is gone, the
+    supervisor ends the command, which `docker exec` alone would leave running.
+    """
+    container = control.ask(name, {"do": "enter", "node": node})[0]["container"]
+    token = uuid4().hex
+    words = ["docker", "exec", "--interactive", "--env", f"{TOKEN}={token}"]
+    if options.get("stdin") is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        words.append("--tty")
+    for key, value in (options.pop("env", None) or {}).items():
+        words += ["--env", f"{key}={value}"]
+    if (directory := options.pop("cwd", None)) is not None:
+        words += ["--workdir", str(directory)]
+    hold = {"do": "hold", "container": container, "token": token}
+
+    def stand_in() -> None:
+        channel = control.connect(name)
+        channel.send(json.dumps(hold).encode())
+        child = os.fork()
+        if child:
+            _stand_in_for(child, channel)
+        linux.die_with_parent(signal.SIGKILL)
+
+    try:
+        return subprocess.Popen([*words, container, *argv], preexec_fn=stand_in, **options)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LabFailure(f"can't run {argv[0]!r} in {node}: {error}") from error
+
+
+def _stand_in_for(child: int, channel: Any) -> None:
+    """Be the command's stand-in: have signals passed on to it, end as it ends. Never returns."""
+    os.dup2(channel.fileno(), 3)
+    os.closerange(4, 1024)
+    channel.detach()
+    channel = socket.socket(fileno=3)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: channel.send(json.dumps({"signal": received}).encode()))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to `docker exec` itself
+    while True:
+        _, status = os.waitpid(child, 0)
+        channel.send(json.dumps({"ended": True}).encode())
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)

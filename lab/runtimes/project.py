@@ -1,0 +1,226 @@
+"""One lab's Compose project: what it is made of, how it is brought up, looked at, emptied and removed.
+
+Containers, network and volumes are found by the label that Compose gives them, never by a fixed name. Everything goes
+through the Docker API and the `docker` command line, so DOCKER_HOST and contexts mean what they always mean.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+
+import lab
+from lab.errors import LabFailure
+from lab.topology import Network, Node
+
+COMPOSE_FILE = Path(lab.__file__ or "").parent.parent / "compose" / "lab.yaml"
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+HOLDER_LABEL = "fault-lab.holder"
+HUB = "hub"
+EVIDENCE = "/evidence"
+GONE_SECONDS = 30.0
+_COMPOSE = ("docker", "compose")
+_NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
+
+
+def plug_of(node: str) -> str:
+    return f"{node}-plug"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project by its name; nothing is kept but that."""
+
+    name: str
+
+    # -- up ------------------------------------------------------------------------------------------------------------
+
+    def up_command(self, overlay: Path, services: Sequence[str]) -> list[str]:
+        files = ["-f", str(COMPOSE_FILE), "-f", str(overlay)]
+        return [*_COMPOSE, "-p", self.name, "--progress", "plain", *files, "up", "--detach", "--no-build",
+                "--pull", "never", *services]  # fmt: skip
+
+    def line_command(self, lab_name: str) -> list[str]:
+        return ["docker", "exec", "-i", self.container(HUB), "python", "-m", "lab.line", lab_name]
+
+    def container(self, service: str) -> str:
+        return f"{self.name}-{service}-1"
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def ports(self, client: Any) -> dict[tuple[str, str, int], int]:
+        """(service, protocol, port) -> the port on the Docker engine's 127.0.0.1."""
+        found = {}
+        for container in self._containers(client):
+            for port, places in (container.ports or {}).items():
+                number, _, protocol = port.partition("/")
+                for place in places or ():
+                    found[container.labels[SERVICE_LABEL], protocol, int(number)] = int(place["HostPort"])
+        return found
+
+    def left(self, client: Any) -> list[str]:
+        """What of this project is still there: containers, networks, volumes."""
+        mine = {"label": f"{PROJECT_LABEL}={self.name}"}
+        containers = [one.name for one in self._containers(client)]
+        networks = [one.name for one in client.networks.list(filters=mine)]
+        return [*containers, *networks, *(one.name for one in client.volumes.list(filters=mine))]
+
+    def _containers(self, client: Any) -> list[Any]:
+        mine = {"label": f"{PROJECT_LABEL}={self.name}"}
+        return list(client.containers.list(all=True, filters=mine, ignore_removed=True))
+
+    # -- evidence ------------------------------------------------------------------------------------------------------
+
+    def give(self, client: Any, name: str, data: bytes) -> str:
+        """Put a file beside the evidence, where the hub finds it; returns its path there."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+        client.containers.get(self.container(HUB)).put_archive(EVIDENCE, packed.getvalue())
+        return f"{EVIDENCE}/{name}"
+
+    def collect(self, client: Any, folder: Path) -> None:
+        """Evidence and every container's output into the folder. LabFailure where the engine has none to give."""
+        (folder / "log").mkdir(parents=True, exist_ok=True)
+        for container in self._containers(client):
+            service = container.labels.get(SERVICE_LABEL, container.name)
+            (folder / "log" / f"{service}.txt").write_bytes(container.logs())
+        try:
+            blocks, _ = client.containers.get(self.container(HUB)).get_archive(f"{EVIDENCE}/.")
+            with tarfile.open(fileobj=_Stream(blocks), mode="r|") as archive:
+                archive.extractall(folder, filter="data")
+        except (*_NO_ANSWER, tarfile.TarError) as error:
+            raise LabFailure(f"the evidence of {self.name} can't be fetched: {error}") from error
+
+    # -- down ----------------------------------------------------------------------------------------------------------
+
+    def stop(self, client: Any, services: Iterable[str], seconds: int) -> None:
+        """SIGTERM to these, all at once; SIGKILL after so many seconds."""
+        wanted = set(services)
+        there = [one for one in self._containers(client) if one.labels.get(SERVICE_LABEL) in wanted]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            for one in [pool.submit(container.stop, timeout=seconds) for container in there]:
+                try:
+                    one.result()
+                except docker.errors.NotFound:
+                    continue  # it went by itself
+
+    def remove(self, client: Any) -> None:
+        """Everything of the project, until nothing is left: a `docker compose up` that was cut off may still add to it.
+
+        LabFailure where something stays.
+        """
+        deadline = time.monotonic() + GONE_SECONDS
+        command = [*_COMPOSE, "-p", self.name, "down", "--volumes", "--timeout", "0", "--remove-orphans"]
+        while True:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_calm())
+            left = self.left(client)
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise LabFailure(f"{', '.join(left)} can't be removed: {words}")
+            time.sleep(0.1)
+
+
+def overlay(services: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+    """What a driven lab adds to compose/lab.yaml: labels, and no waiting for health, because the lab looks for itself.
+
+    `services` maps each service to further settings of it.
+    """
+    lines = ["services:"]
+    for name, settings in services.items():
+        facts = {"labels": labels, "healthcheck": {"disable": True}, **settings}
+        lines += [f"  {name}:", "    depends_on: !reset {}"] if name in ("client", "toxiproxy") else [f"  {name}:"]
+        for key, value in facts.items():
+            lines.append(f"    {key}: !reset []" if value is None else f"    {key}: {json.dumps(value)}")
+    lines += ["networks:", f"  lab: {{labels: {json.dumps(labels)}}}"]
+    lines += ["volumes:", *(f"  {name}: {{labels: {json.dumps(labels)}}}" for name in ("evidence", "meeting"))]
+    return "\n".join(lines) + "\n"
+
+
+def settings(nodes: Sequence[Node], network: Network, seed: int, udp_mode: str) -> dict[str, str]:
+    """The variables of compose/lab.yaml."""
+    values = {"LAB_IPV4": str(network.ipv4), "LAB_IPV6": str(network.ipv6)}
+    values |= {"LAB_SEED": str(seed), "LAB_UDP_MODE": udp_mode}
+    for node in nodes:
+        name = node.name.upper().replace("-", "_")
+        values |= {f"LAB_{name}_IPV4": node.ipv4, f"LAB_{name}_IPV6": node.ipv6}
+    return values
+
+
+def _calm() -> dict[str, str]:
+    return {**os.environ, "COMPOSE_PROGRESS": "plain", "COMPOSE_IGNORE_ORPHANS": "true"}
+
+
+class _Stream(io.RawIOBase):
+    """Blocks of bytes as a file to read from."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        parts, have = [self._rest], len(self._rest)
+        while size < 0 or have < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            parts.append(block)
+            have += len(block)
+        data = b"".join(parts)
+        size = len(data) if size < 0 else size
+        self._rest = data[size:]
+        return data[:size]
+
+
+# -- labs whose supervisor is gone -------------------------------------------------------------------------------------
+
+
+def holder(pid: int) -> str:
+    """This process in a way that no later one on any host is called."""
+    return f"{socket.gethostname()}/{pid}/{_started(pid)}"
+
+
+def orphans(client: Any) -> list[Project]:
+    """Projects of this host's labs whose supervisor is no more: both it and its undertaker were killed."""
+    marked = {"label": HOLDER_LABEL}
+    things = [*client.containers.list(all=True, filters=marked, ignore_removed=True)]
+    things += [*client.networks.list(filters=marked), *client.volumes.list(filters=marked)]
+    names = {}
+    for one in things:
+        labels = one.labels if hasattr(one, "labels") else one.attrs.get("Labels") or {}
+        host, _, process = labels[HOLDER_LABEL].partition("/")
+        pid, _, started = process.partition("/")
+        if host == socket.gethostname() and _started(int(pid)) != started and PROJECT_LABEL in labels:
+            names[labels[PROJECT_LABEL]] = True
+    return [Project(name) for name in names]
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty where it is gone or a zombie (/proc/pid/stat)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

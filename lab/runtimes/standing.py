@@ -1,0 +1,131 @@
+"""What every runtime does for those who want a lab, and how a lab's supervisor is started and waited for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab import control
+from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.runtimes.base import KEEP
+from lab.topology import Network
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The lab that somebody wants; a runtime makes a `Plan` of it. See `lab.lab.Lab.up` for the fields."""
+
+    name: str
+    engine: str
+    seed: int
+    network: Network | None
+    nodes: tuple[str, ...]
+    evidence: Path
+    record: bool
+    publish: tuple[tuple[str, int, str, str, int], ...]
+    udp_mode: str
+    forced_drops: Path | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Standing:
+    """A lab that came up. It ends when `lifeline` closes, by whatever end of this process, unless it is kept."""
+
+    name: str
+    lifeline: socket.socket
+
+    def keep(self) -> None:
+        """From here on the lab lives until `lab down`."""
+        self.lifeline.send(KEEP)
+        self.lifeline.close()
+
+
+class Runtime(Protocol):
+    """Where nodes live: a module of `lab.runtimes`."""
+
+    NAME: str
+    KERNEL_IS_OURS: bool
+    """Whether its engines run on this host's kernel, so that they can be tried here."""
+
+    def check_host(self) -> None:
+        """MissingCapability, with the fix, where a lab of this kind can't be held; found by trying."""
+
+    def stand_up(self, wish: Wish, progress: Callable[[str], None]) -> Standing:
+        """Start the lab's supervisor and wait until the lab is ready. LabError; then nothing of it is left."""
+
+    def popen(self, name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process."""
+
+
+def supervise(
+    module: str,
+    name: str,
+    plan: Callable[[int, int], str],
+    keep: Sequence[int],
+    evidence: Path,
+    progress: Callable[[str], None],
+) -> Standing:
+    """Start a lab's supervisor, `python -m MODULE` with a plan on its standard input, and wait until the lab is ready.
+
+    Args:
+        plan: makes the text for the supervisor from the descriptors of its control socket and lifeline.
+        keep: further descriptors that it needs.
+        evidence: where its output goes.
+
+    UsageError where the lab's name is taken; MissingCapability and LabFailure as the supervisor says.
+    """
+    server = control.listen(name)
+    if server is None:
+        raise UsageError(f"a lab {name!r} is up already; use it, take it down, or choose another --name")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with server, theirs:
+        errors = evidence / "supervisor.txt"
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[server.fileno(), theirs.fileno(), *keep],
+            )
+            process.communicate(plan(server.fileno(), theirs.fileno()).encode())
+    try:
+        _await_ready(ours, process.returncode, errors, progress)
+    except BaseException:
+        ours.close()
+        raise
+    return Standing(name, ours)
+
+
+def _await_ready(ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None]) -> None:
+    ours.settimeout(READY_SECONDS)
+    while True:
+        try:
+            data = ours.recv(1 << 16)
+        except TimeoutError as error:
+            raise LabFailure(f"the lab was not ready within {READY_SECONDS:g} s; see {errors}") from error
+        if not data:
+            words = errors.read_text(errors="replace").strip().splitlines()
+            raise LabFailure(
+                f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}"
+            )
+        message = json.loads(data)
+        if "progress" in message:
+            progress(message["progress"])
+        elif "ready" in message:
+            return
+        elif "fix" in message:
+            raise MissingCapability(message["name"], message["error"], message["fix"])
+        elif message.get("usage"):
+            raise UsageError(message["error"])
+        else:
+            raise LabFailure(message["error"])
