@@ -7,6 +7,7 @@ with Lab.up("mine") as lab:
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -41,9 +42,10 @@ def quiet(_: str) -> None:
 class Lab:
     """A running lab, by its name. Make one with `up` (and use it in a `with` block) or `attach`."""
 
-    def __init__(self, name: str, standing: Standing | None = None) -> None:
+    def __init__(self, name: str, standing: Standing | None = None, runtime: str = "netns") -> None:
         self.name = name
         self._standing = standing
+        self._buried_later = runtime == "compose"
         self.end: dict[str, Any] | None = None
         """After `down`: what the engine said last (stray frames, frames lost before the wire)."""
 
@@ -107,7 +109,7 @@ class Lab:
             forced_drops=forced_drops.resolve() if forced_drops else None,
             notes=(*notes, *why),
         )
-        return cls(name, place.stand_up(wish, progress))
+        return cls(name, place.stand_up(wish, progress), place.NAME)
 
     @classmethod
     def attach(cls, name: str = "lab") -> Lab:
@@ -142,6 +144,17 @@ class Lab:
         finally:
             if self._standing is not None:
                 self._standing.lifeline.close()
+
+    def is_gone(self) -> bool:
+        """Whether this lab has ended, by itself or because it was killed."""
+        return self.name not in control.running()
+
+    def why_gone(self, evidence: FilePath) -> str:
+        """The reason that a lab which ended by itself left with its evidence; waits for it, but not for ever."""
+        file, deadline = evidence / "end.json", time.monotonic() + DOWN_SECONDS
+        while not file.exists() and self._buried_later and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return str(json.loads(file.read_text())["reason"]) if file.exists() else "the lab's supervisor was killed"
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from lab import stack
 from lab.checks import CheckResult, Verdict, run_check, worst
-from lab.errors import LabError, UsageError
+from lab.errors import LabError, MissingCapability, UsageError
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, new_folder, quiet
@@ -96,6 +96,7 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
         evidence=str(folder),
         error=None,
     )
+    lab = None
     with ExitStack() as cleanup:
         try:
             lab = cleanup.enter_context(_lab_for(scenario, seed, folder, options))
@@ -107,12 +108,13 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             lab.down()
             checks = _judge(scenario, Evidence(folder, story.workloads, tuple(story.toxics)))
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
-        except UsageError:
-            raise
         except LabError as error:
-            if error.exit_code == 4:
+            if lab is not None and lab.is_gone():
+                result = replace(result, error=lab.why_gone(folder))
+            elif isinstance(error, UsageError | MissingCapability):
                 raise
-            result = replace(result, error=str(error))
+            else:
+                result = replace(result, error=str(error))
     return replace(result, seconds=round(time.monotonic() - started, 3))
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from pathlib import Path
 
-import lab
-import services
-
+ROOT = Path(__file__).resolve().parents[2]
 LABEL = "fault-lab.source"
 NAMES = ("fault-lab/node", "fault-lab/sidecar", "fault-lab/toxiproxy")
 
@@ -20,10 +18,8 @@ NAMES = ("fault-lab/node", "fault-lab/sidecar", "fault-lab/toxiproxy")
 def source() -> str:
     """A digest of every Python file of `lab` and `services`."""
     digest = blake2b(digest_size=12)
-    for package in (lab, services):
-        root = Path(package.__file__ or "").parent
-        for file in sorted(root.rglob("*.py")):
-            digest.update(f"{root.name}/{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
+    for file in sorted(one for package in ("lab", "services") for one in (ROOT / package).rglob("*.py")):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -23,11 +23,10 @@ import docker
 import docker.errors
 import requests
 
-import lab
 from lab.errors import LabFailure
 from lab.topology import Network, Node
 
-COMPOSE_FILE = Path(lab.__file__ or "").parent.parent / "compose" / "lab.yaml"
+COMPOSE_FILE = Path(__file__).resolve().parents[2] / "compose" / "lab.yaml"
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 HOLDER_LABEL = "fault-lab.holder"
