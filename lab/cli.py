@@ -52,8 +52,8 @@ def cli() -> None:
 @click.option("--runtime", type=click.Choice(["auto", *RUNTIMES]), default="auto", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; random where not given.")
-@click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}; compose: the first free one]")
-@click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}; compose: the first free one]")
+@click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}, or the next free one]")
+@click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}, or the next free one]")
 @click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
 @as_json
 def up(

@@ -75,7 +75,7 @@ class Lab:
             runtime: `netns`, `compose`, or `auto`: compose where a Docker engine answers and has our images.
             engine: `wire`, `netem`, or `auto` for the best there is.
             seed: of every random decision; random, and printed in `status()`, where None.
-            network: the lab's own address block; where None, the usual one (compose: the first free from there on).
+            network: the lab's own address block; where None, the usual one, or the first free one after it.
             evidence: folder for ledger, captures and journals
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
             publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).

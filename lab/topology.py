@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -14,10 +14,11 @@ NODE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DEFAULT_IPV4 = "10.77.0.0/24"
 DEFAULT_IPV6 = "fd77:1ab::/64"
 MAX_NODES = 100
+MAX_NETWORKS = 256
 EPHEMERAL_PORTS = range(49152, 65536)
 """Ports that a node's kernel picks (RFC 6335, 6): they differ from run to run."""
-_Block = ipaddress.IPv4Network | ipaddress.IPv6Network
-_NO_HOSTS: list[_Block] = [
+Block = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NO_HOSTS: list[Block] = [
     ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 ]
 _NO_HOSTS += [ipaddress.ip_network(text) for text in ("::/8", "fe80::/10", "ff00::/8")]
@@ -84,7 +85,7 @@ class Network:
             raise UsageError(f"network: {error}; expected blocks such as {DEFAULT_IPV4} and {DEFAULT_IPV6}") from error
         if network.ipv4.prefixlen > 28 or network.ipv6.prefixlen > 120:
             raise UsageError(f"network {ipv4}, {ipv6}: too small; expected /28 or wider, and /120 or wider for IPv6")
-        blocks: list[_Block] = [network.ipv4, network.ipv6]
+        blocks: list[Block] = [network.ipv4, network.ipv6]
         for block, special in product(blocks, _NO_HOSTS):
             if block.version == special.version and block.overlaps(special):
                 raise UsageError(f"network {block}: overlaps {special}, which is no place for hosts; choose another")
@@ -104,3 +105,13 @@ class Network:
             Node(name, f"02:1a:b0:00:00:{number:02x}", str(self.ipv4[number]), str(self.ipv6[number]))
             for number, name in enumerate(names, start=2)
         )
+
+
+def free_networks(taken: Sequence[Block]) -> Iterator[Network]:
+    """The usual blocks, then the next ones, as far as they overlap nothing that is taken (a default route takes none)."""
+    usual = Network()
+    for number in range(MAX_NETWORKS):
+        ipv4 = ipaddress.IPv4Network((int(usual.ipv4.network_address) + (number << 8), usual.ipv4.prefixlen))
+        ipv6 = ipaddress.IPv6Network((int(usual.ipv6.network_address) + (number << 64), usual.ipv6.prefixlen))
+        if not any(one.prefixlen and one.overlaps(ipv4 if one.version == 4 else ipv6) for one in taken):
+            yield Network(ipv4, ipv6)

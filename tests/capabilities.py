@@ -7,13 +7,16 @@ from typing import NoReturn
 
 import pytest
 
+from lab.errors import MissingCapability
+from lab.runtimes import compose
+
 KNOWN = {
     "netns": "namespaces and TAP devices, as root or as an ordinary user",
     "wire": "the engine in user space",
     "netem": "the kernel's sch_netem",
     "toxiproxy": "the toxiproxy server (make toxiproxy)",
     "user": "root, to make an ordinary user who then runs the lab",
-    "docker": "a Docker daemon with Compose",
+    "docker": "a Docker engine with Compose v2 and the lab's images (make images)",
 }
 
 
@@ -32,3 +35,11 @@ def missing(capability: str, why: str) -> NoReturn:
     if capability in required():
         pytest.fail(f"LAB_REQUIRE names {capability!r}, and this host lacks it: {why}", pytrace=False)
     pytest.skip(f"needs {capability}: {why}")
+
+
+def needs_compose() -> None:
+    """Leave the test out where no Compose lab can be held here."""
+    try:
+        compose.check_host()
+    except MissingCapability as error:
+        missing("docker", str(error))

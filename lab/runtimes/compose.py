@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -27,13 +27,11 @@ from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Plan, Service
 from lab.runtimes.project import COMPOSE_FILE, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
-from lab.topology import Network, Node
+from lab.topology import Block, Network, Node, free_networks
 
 NAME = "compose"
 KERNEL_IS_OURS = False
 TOKEN = "LAB_TOKEN"
-NETWORKS = 256
-"""How many address blocks are tried, from the usual one upwards."""
 _ENGINE_SECONDS = 10
 
 
@@ -81,7 +79,7 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     try:
         sweep(client)
         plan = _plan(wish)
-        blocks = iter([wish.network]) if wish.network is not None else free_networks(client)
+        blocks = iter([wish.network]) if wish.network is not None else free_networks(_taken(client))
     finally:
         client.close()
     taken = None
@@ -139,16 +137,9 @@ def _nodes(network: Network, names: Sequence[str]) -> tuple[Node, ...]:
     return tuple(node for node in network.nodes(stack.NODES) if node.name in names)
 
 
-def free_networks(client: Any) -> Iterator[Network]:
-    """Address blocks that no network of the engine's and no route of this host has, from the usual one upwards."""
-    taken = [ipaddress.ip_network(text) for one in client.networks.list() for text in _subnets(one)]
-    taken += [route for route in netns.host_routes() if route.prefixlen]
-    usual = Network()
-    for number in range(NETWORKS):
-        ipv4 = ipaddress.IPv4Network((int(usual.ipv4.network_address) + (number << 8), usual.ipv4.prefixlen))
-        ipv6 = ipaddress.IPv6Network((int(usual.ipv6.network_address) + (number << 64), usual.ipv6.prefixlen))
-        if not any(one.overlaps(ipv4 if one.version == 4 else ipv6) for one in taken):
-            yield Network(ipv4, ipv6)
+def _taken(client: Any) -> list[Block]:
+    blocks = [ipaddress.ip_network(text) for one in client.networks.list() for text in _subnets(one)]
+    return [*blocks, *netns.host_routes()]
 
 
 def _subnets(network: Any) -> list[str]:

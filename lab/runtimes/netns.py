@@ -22,7 +22,7 @@ from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
 from lab.runtimes.base import Plan, Publication
 from lab.runtimes.standing import Standing, Wish, supervise
-from lab.topology import Network, Node
+from lab.topology import Network, Node, free_networks
 
 NAME = "netns"
 KERNEL_IS_OURS = True
@@ -107,7 +107,7 @@ def _bound(kind: int, port: int) -> socket.socket:
 
 def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     """See `lab.runtimes.base.Runtime`."""
-    network = wish.network if wish.network is not None else Network()
+    network = wish.network if wish.network is not None else next(free_networks(host_routes()), Network())
     check_network(network)
     nodes = network.nodes(wish.nodes)
     services = stack.services(nodes, wish.evidence, wish.seed, wish.udp_mode)

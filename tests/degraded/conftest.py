@@ -12,7 +12,7 @@ from lab.engines.wire.engine import WireEngine
 from lab.errors import MissingCapability
 from lab.lab import Lab
 from lab.runtimes import netns
-from tests.capabilities import missing
+from tests.capabilities import missing, needs_compose
 from tests.conftest import RanOn
 
 
@@ -32,11 +32,21 @@ def needs_netns(netns_host: None, ran_on: RanOn) -> None:
     ran_on("netns", "wire")
 
 
+@pytest.fixture(scope="session", params=["netns", "compose"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Each runtime in turn; one that this host lacks is left out, saying why."""
+    if request.param == "netns":
+        request.getfixturevalue("netns_host")
+    else:
+        needs_compose()
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def standing_lab(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One lab for all tests that leave it as they found it."""
+def standing_lab(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One lab of each runtime for all tests that leave it as they found it."""
     folder: Path = tmp_path_factory.mktemp("evidence")
-    with Lab.up(f"tests-{os.getpid()}", evidence=folder, seed=1) as lab:
+    with Lab.up(f"tests-{os.getpid()}", runtime=runtime, evidence=folder, seed=1) as lab:
         yield lab
 
 

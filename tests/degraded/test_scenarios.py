@@ -29,22 +29,26 @@ SEEDS = range(10)
 AT_ONCE = 4
 
 
-@pytest.fixture(params=SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
-def scenario(request: pytest.FixtureRequest, needs_netns: None, ran_on: RanOn) -> Scenario:
-    asked: Scenario = request.param
-    if asked.toxics():
-        if stack.find_toxiproxy() is None:
+ALL = pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
+
+
+def note(ran_on: RanOn, runtime: str, scenario: Scenario) -> None:
+    """Count the test where it runs; a scenario with toxics needs the toxiproxy server too."""
+    ran_on(runtime, "wire")
+    if scenario.toxics():
+        if runtime == "netns" and stack.find_toxiproxy() is None:
             missing("toxiproxy", stack.TOXIPROXY_HINT)
-        ran_on("netns", "toxiproxy")
-    return asked
+        ran_on(runtime, "toxiproxy")
 
 
 def told(result: RunResult) -> str:
     return "\n".join(lines(result))
 
 
-def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, tmp_path: Path) -> None:
-    first = run(scenario, Options(out=tmp_path))
+@ALL
+def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, runtime: str, ran_on: RanOn, tmp_path: Path) -> None:
+    note(ran_on, runtime, scenario)
+    first = run(scenario, Options(runtime=runtime, out=tmp_path))
     assert first.verdict == Verdict.PASS, told(first)
     proof = next(check for check in first.checks if check.name == "fault_seen")
     assert proof.summary != "no fault asked"
@@ -85,8 +89,12 @@ class Pretending(Silent):
         self._lab.set_faults(path, *(fault.model_copy(update={"match": never}) for fault in faults[:1]))
 
 
+@ALL
 @pytest.mark.parametrize("deaf", [Silent, Pretending])
-def test_a_deaf_engine_never_passes(scenario: Scenario, deaf: type[Silent], tmp_path: Path) -> None:
+def test_a_deaf_engine_never_passes(
+    scenario: Scenario, deaf: type[Silent], needs_netns: None, ran_on: RanOn, tmp_path: Path
+) -> None:
+    note(ran_on, "netns", scenario)
     result = run(scenario, Options(out=tmp_path, placer=deaf))
     assert result.verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL), told(result)
     assert next(check for check in result.checks if check.name == "fault_seen").verdict == Verdict.INCONCLUSIVE
