@@ -60,12 +60,18 @@ class InLab:
 
 
 @contextmanager
-def in_lab(*faults: Fault, record: bool = True) -> Iterator[InLab]:
+def in_lab(*faults: Fault, record: bool = True, engine: str = "wire") -> Iterator[InLab]:
     """A lab of two bare nodes with these faults from `a` to `b`; its evidence is thrown away."""
     with (
         TemporaryDirectory() as folder,
         Lab.up(
-            f"bench-{os.getpid()}", nodes=("a", "b"), publish=(), record=record, evidence=Path(folder), seed=1
+            f"bench-{os.getpid()}",
+            engine=engine,
+            nodes=("a", "b"),
+            publish=(),
+            record=record,
+            evidence=Path(folder),
+            seed=1,
         ) as lab,
         lab.fault("a->b", *faults),
     ):

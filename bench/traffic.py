@@ -5,6 +5,7 @@ Each prints one JSON line. Times are CLOCK_REALTIME, the kernel's own for its st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -18,28 +19,36 @@ SO_TIMESTAMPNS, SO_TIMESTAMPING = 35, 37  # socket(7), linux/net_tstamp.h; Pytho
 TX_STAMPS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11
 """Stamp in software, report it, with the message's number, without the message."""
 LAST = (1 << 64) - 1
+FAREWELLS = 20
+"""The end is said so often over UDP, because a lossy path may lose it."""
 QUIET_SECONDS = 1.5
 SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
 
 
 def paced_sender(host: str, port: str, rate: str, seconds: str, protocol: str) -> dict[str, object]:
-    """`rate` numbered messages a second; when the kernel handed each to its device, in ns. The last one says so."""
+    """`rate` numbered messages a second; when the kernel handed each to its device, in ns (and this
+    program to the kernel). The last one says so."""
     end = _connect(host, int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_STAMPS)
     count, gap = int(float(rate) * float(seconds)), 1e9 / float(rate)
     start = time.monotonic_ns()
     stamps: dict[int, int] = {}
+    program_ns: list[int] = []
     for number in range(count):
         due = start + round(number * gap)
         while (ahead := due - time.monotonic_ns()) > 0:
             if ahead > 200_000:
                 time.sleep((ahead - 150_000) / 1e9)
+        program_ns.append(time.time_ns())
         end.send(NUMBER.pack(number))
         _collect_stamps(end, protocol, stamps)
-    end.send(NUMBER.pack(LAST))
-    time.sleep(0.1)  # for the last stamps; what is measured is over
+    time.sleep(0.1)  # for the last stamps, and so that what says the end overtakes nothing
+    with contextlib.suppress(ConnectionRefusedError):  # the sink has heard it, and is gone
+        for _ in range(FAREWELLS if protocol == "udp" else 1):
+            end.send(NUMBER.pack(LAST))
+            time.sleep(0.01)
     _collect_stamps(end, protocol, stamps)
-    return {"sent_ns": sorted(stamps.items())}
+    return {"sent_ns": sorted(stamps.items()), "program_ns": program_ns}
 
 
 def _collect_stamps(end: socket.socket, protocol: str, stamps: dict[int, int]) -> None:
@@ -61,8 +70,11 @@ def _collect_stamps(end: socket.socket, protocol: str, stamps: dict[int, int]) -
             stamps[number if protocol == "udp" else number // NUMBER.size] = stamp
 
 
-def delay_sink(port: str, protocol: str) -> dict[str, object]:
-    """When the kernel took in each message, in ns: when this program gets to run is not the network's doing."""
+def delay_sink(port: str, protocol: str, clock: str = "kernel") -> dict[str, object]:
+    """When the kernel took in each message, in ns: when this program gets to run is not the network's doing.
+
+    With `program` as clock, when this program had it: behind a bridge, the kernel's stamp is that of the bridge's port.
+    """
     end = _accept(int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     arrivals: dict[int, int] = {}
@@ -70,7 +82,7 @@ def delay_sink(port: str, protocol: str) -> dict[str, object]:
     while True:
         data, ancillary, _, _ = end.recvmsg(65536, 64)
         buffer += data
-        arrived = _kernel_time(ancillary)
+        arrived = _kernel_time(ancillary) if clock == "kernel" else time.time_ns()
         while len(buffer) >= NUMBER.size:
             (number,) = NUMBER.unpack_from(buffer)
             buffer = buffer[NUMBER.size :]

@@ -24,7 +24,7 @@ from lab import control, runner
 from lab.doctor import examine
 from lab.errors import LabError, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
-from lab.lab import RUNTIMES, Lab
+from lab.lab import RUNTIMES, Lab, sweep
 from lab.replay import replay as replay_run
 from lab.report.json_report import json_report
 from lab.report.junit import junit_report
@@ -87,7 +87,9 @@ def up(
 def down(name: str, as_json: bool) -> None:
     """Take a lab down; nothing of it stays but its evidence. No lab of this name is fine too."""
     if name not in control.running():
-        _report({"name": name, "was_up": False}, f"no lab {name!r} is up; nothing to do", as_json)
+        swept = sweep()
+        words = f"removed what is left of {', '.join(swept)}" if swept else "nothing to do"
+        _report({"name": name, "was_up": False, "removed": swept}, f"no lab {name!r} is up; {words}", as_json)
         return
     status = Lab(name).status()
     end = Lab(name).down()

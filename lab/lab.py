@@ -263,6 +263,18 @@ def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
     return left
 
 
+def sweep() -> list[str]:
+    """Remove what Compose labs of this host left whose every process was killed; returns their projects' names."""
+    try:
+        client = compose.engine()
+    except MissingCapability:
+        return []  # no engine, nothing of it here
+    try:
+        return compose.sweep(client)
+    finally:
+        client.close()
+
+
 def pick_runtime(name: str) -> tuple[Runtime, tuple[str, ...]]:
     """The runtime of this name, tried, and what to tell its user; `auto` says why it is not compose where it is not."""
     if name == "auto":

@@ -108,7 +108,7 @@ class Network:
 
 
 def free_networks(taken: Sequence[Block]) -> Iterator[Network]:
-    """The usual blocks, then the next ones, as far as they overlap nothing that is taken (a default route takes none)."""
+    """The usual blocks, then the next ones, where they overlap nothing that is taken (a default route takes none)."""
     usual = Network()
     for number in range(MAX_NETWORKS):
         ipv4 = ipaddress.IPv4Network((int(usual.ipv4.network_address) + (number << 8), usual.ipv4.prefixlen))

@@ -79,18 +79,18 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     try:
         sweep(client)
         plan = _plan(wish)
-        blocks = iter([wish.network]) if wish.network is not None else free_networks(_taken(client))
+        blocks = iter([wish.network]) if wish.network is not None else free_networks(taken(client))
     finally:
         client.close()
-    taken = None
+    busy = None
     for network in blocks:
         try:
             return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, wish, progress)
         except UsageError as error:
             if "overlaps" not in str(error) or wish.network is not None:
                 raise
-            taken = error  # somebody else's lab took it just now
-    raise UsageError("no address block is free for the lab; choose one with --network and --network6") from taken
+            busy = error  # somebody else's lab took it just now
+    raise UsageError("no address block is free for the lab; choose one with --network and --network6") from busy
 
 
 def _stand_up(plan: Plan, network: Network, wish: Wish, progress: Callable[[str], None]) -> Standing:
@@ -137,7 +137,7 @@ def _nodes(network: Network, names: Sequence[str]) -> tuple[Node, ...]:
     return tuple(node for node in network.nodes(stack.NODES) if node.name in names)
 
 
-def _taken(client: Any) -> list[Block]:
+def taken(client: Any) -> list[Block]:
     blocks = [ipaddress.ip_network(text) for one in client.networks.list() for text in _subnets(one)]
     return [*blocks, *netns.host_routes()]
 

@@ -91,7 +91,7 @@ def supervise(
         errors = evidence / "supervisor.txt"
         with errors.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, name],  # the name is for `ps`
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

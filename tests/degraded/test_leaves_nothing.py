@@ -98,7 +98,7 @@ def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) ->
     dice, before = random.Random(1), devices()
     for _ in range(ROUNDS):
         with (tmp_path / "said").open("w+b") as said:
-            asker = start(mark, tmp_path, "up", "--name", mark, stdout=said)
+            asker = start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark, stdout=said)
             time.sleep(dice.uniform(0.1, 1.0))  # the moment is what is tested, so it is random, not awaited
             killed = kill_one(mark, dice) or kill_one(mark, dice)
             asker.wait(timeout=20)
@@ -114,7 +114,7 @@ def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) ->
 def test_killed_while_running(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice, before = random.Random(2), devices()
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
         kill_one(mark, dice)
         assert_gone(mark)
         assert devices() == before
@@ -123,7 +123,7 @@ def test_killed_while_running(mark: str, tmp_path: Path, needs_netns: None) -> N
 def test_killed_under_load(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice = random.Random(3)
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
         own = set(marked(mark))
         load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
         wait_for_traffic(tmp_path)
@@ -140,7 +140,7 @@ def wait_for_traffic(folder: Path) -> None:
 
 
 def test_the_evidence_is_readable_after_a_kill(mark: str, tmp_path: Path, needs_netns: None) -> None:
-    assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+    assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
     supervisor = Lab(mark).status()["supervisor_pid"]
     load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
     wait_for_traffic(tmp_path)
@@ -158,7 +158,7 @@ def test_the_evidence_is_readable_after_a_kill(mark: str, tmp_path: Path, needs_
 def test_killed_while_going_down(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice = random.Random(4)
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
         end = start(mark, tmp_path, "down", "--name", mark)
         time.sleep(dice.uniform(0.05, 0.35))  # as above
         kill_one(mark, dice, {end.pid})

@@ -15,7 +15,7 @@ PROBES = Path(__file__).parent / "probes"
 
 def probe(lab: Lab, kind: str, node: str) -> object:
     target = lab.status()["nodes"][node]
-    argv = ["python", str(PROBES / "datagrams.py"), kind, target["ipv4"], target["mac"]]
+    argv = ["python", str(PROBES / "datagrams.py"), kind, target["ipv4"], target["mac"], "eth0"]
     done = lab.exec("client", argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["answer"]

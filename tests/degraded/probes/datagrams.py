@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Packets made by hand with scapy, from inside a node, and what came back. A program of its own: scapy is GPL-2.0-only.
 
-`python datagrams.py udp|udp-bad-checksum|ping ADDRESS MAC` prints one JSON line: {"answer": TEXT} or {"answer": null}.
+`python datagrams.py udp|udp-bad-checksum|ping ADDRESS MAC DEVICE` prints one JSON line: {"answer": TEXT or null}.
 The MAC is needed because nobody in the lab answers ARP: its neighbours are static (docs/design.md).
 """
 
@@ -35,8 +35,8 @@ def packet(kind: str, address: str) -> Packet:
 
 
 def main() -> None:
-    kind, address, mac = sys.argv[1:]
-    answer = srp1(Ether(dst=mac) / packet(kind, address), iface="eth0", timeout=TIMEOUT_S, verbose=False)
+    kind, address, mac, device = sys.argv[1:]
+    answer = srp1(Ether(dst=mac) / packet(kind, address), iface=device, timeout=TIMEOUT_S, verbose=False)
     print(json.dumps({"answer": None if answer is None else bytes(answer[Raw].load).decode()}))
 
 
