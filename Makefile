@@ -5,13 +5,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TOXIPROXY_VERSION := 2.12.0
 TOXIPROXY := .build/bin/toxiproxy-server
+# Before a command: runs it where the kernel has netem (tools/netem).
+NETEM := tools/netem
 # The stamps stand inside the environment: whoever removes it removes them too.
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -33,10 +35,21 @@ test: $(DEV)
 	@$(MAKE) --no-print-directory toxiproxy || echo "leaving out the tests that need toxiproxy" >&2
 	@$(BIN)/pytest
 
-# Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has.
+# Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has; with Docker in it where Docker is here.
 test-netem: $(DEV)
-	@here=; $(BIN)/python -c 'import sys; from lab.engines.netem.support import supported; sys.exit(bool(supported()))' || here=tools/uml/run; \
-	$$here env LAB_REQUIRE=netem $(BIN)/pytest tests/netem
+	@$(NETEM) env LAB_REQUIRE=netem,$(LAB_REQUIRE) $(BIN)/pytest tests/netem
+
+# 30 random kills of the parts of Compose labs; LAB_CHAOS_SEED=N for others.
+chaos: $(DEV)
+	@LAB_REQUIRE=docker LAB_CHAOS=30 $(BIN)/pytest tests/compose/test_chaos.py
+
+# docs/parity.md: each scenario on each runtime and engine. Some 20 minutes.
+parity: $(DEV)
+	@$(BIN)/python -m bench.parity
+
+# The same faults on wire and netem, measured on the same kernel.
+side-by-side: $(DEV)
+	@$(NETEM) $(BIN)/python -m bench.side_by_side
 
 lint: $(DEV)
 	@$(BIN)/ruff check

@@ -1,8 +1,8 @@
 """Wire and netem, the same faults on the same kernel: `python -m bench.side_by_side`.
 
 In a guest where the kernel has no netem: `tools/uml/run .venv/bin/python -m bench.side_by_side`. Delays go from the
-moment at which one program sends to that at which the other has it: behind a bridge, the kernel's stamps are those of
-its ports. Rates carry their binomial bounds.
+moment at which a program sends to that at which the other node's kernel takes the datagram in. Rates carry their
+binomial bounds.
 Exit status 1 where the wire's median delay is further from what was asked than netem's.
 """
 
@@ -41,11 +41,9 @@ class Seen:
 def stamps(engine: str, faults: Sequence[Fault], pace: tuple[str, str]) -> tuple[dict[int, int], list[tuple[int, int]]]:
     """When each datagram left, and (number, when) of each arrival in the order of arrival."""
     with in_lab(*faults, engine=engine) as place:
-        said = measure(
-            place, ("delay_sink", PORT, "udp", "program"), ("paced_sender", place.address, PORT, *pace, "udp")
-        )
+        said = measure(place, ("delay_sink", PORT, "udp"), ("sleeping_sender", place.address, PORT, *pace))
     arrived = sorted(said["arrived_ns"], key=lambda one: one[1])
-    return dict(enumerate(said["program_ns"])), [(number, when) for number, when in arrived]
+    return dict(said["sent_ns"]), [(number, when) for number, when in arrived]
 
 
 def look(engine: str) -> Seen:

@@ -26,29 +26,45 @@ SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
 
 
 def paced_sender(host: str, port: str, rate: str, seconds: str, protocol: str) -> dict[str, object]:
-    """`rate` numbered messages a second; when the kernel handed each to its device, in ns (and this
-    program to the kernel). The last one says so."""
+    """`rate` numbered messages a second; when the kernel handed each to its device, in ns. The last one says so."""
     end = _connect(host, int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_STAMPS)
     count, gap = int(float(rate) * float(seconds)), 1e9 / float(rate)
     start = time.monotonic_ns()
     stamps: dict[int, int] = {}
-    program_ns: list[int] = []
     for number in range(count):
         due = start + round(number * gap)
         while (ahead := due - time.monotonic_ns()) > 0:
             if ahead > 200_000:
                 time.sleep((ahead - 150_000) / 1e9)
-        program_ns.append(time.time_ns())
         end.send(NUMBER.pack(number))
         _collect_stamps(end, protocol, stamps)
-    time.sleep(0.1)  # for the last stamps, and so that what says the end overtakes nothing
+    _say_farewell(end, FAREWELLS if protocol == "udp" else 1)
+    _collect_stamps(end, protocol, stamps)
+    return {"sent_ns": sorted(stamps.items())}
+
+
+def sleeping_sender(host: str, port: str, rate: str, seconds: str) -> dict[str, object]:
+    """As `paced_sender` over UDP, but asleep between two, and with its own clock: for a machine with one processor, and
+    for a bridge, behind which the kernel's transmit stamp is that of the last device."""
+    end = _connect(host, int(port), "udp")
+    count, gap = int(float(rate) * float(seconds)), 1e9 / float(rate)
+    start = time.monotonic_ns()
+    sent = []
+    for number in range(count):
+        time.sleep(max(0.0, (start + number * gap - time.monotonic_ns()) / 1e9))
+        sent.append((number, time.time_ns()))
+        end.send(NUMBER.pack(number))
+    _say_farewell(end, FAREWELLS)
+    return {"sent_ns": sent}
+
+
+def _say_farewell(end: socket.socket, times: int) -> None:
+    time.sleep(0.1)  # for what is still on its way, so that what says the end overtakes nothing
     with contextlib.suppress(ConnectionRefusedError):  # the sink has heard it, and is gone
-        for _ in range(FAREWELLS if protocol == "udp" else 1):
+        for _ in range(times):
             end.send(NUMBER.pack(LAST))
             time.sleep(0.01)
-    _collect_stamps(end, protocol, stamps)
-    return {"sent_ns": sorted(stamps.items()), "program_ns": program_ns}
 
 
 def _collect_stamps(end: socket.socket, protocol: str, stamps: dict[int, int]) -> None:
@@ -70,11 +86,8 @@ def _collect_stamps(end: socket.socket, protocol: str, stamps: dict[int, int]) -
             stamps[number if protocol == "udp" else number // NUMBER.size] = stamp
 
 
-def delay_sink(port: str, protocol: str, clock: str = "kernel") -> dict[str, object]:
-    """When the kernel took in each message, in ns: when this program gets to run is not the network's doing.
-
-    With `program` as clock, when this program had it: behind a bridge, the kernel's stamp is that of the bridge's port.
-    """
+def delay_sink(port: str, protocol: str) -> dict[str, object]:
+    """When the kernel took in each message, in ns: when this program gets to run is not the network's doing."""
     end = _accept(int(port), protocol)
     end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     arrivals: dict[int, int] = {}
@@ -82,7 +95,7 @@ def delay_sink(port: str, protocol: str, clock: str = "kernel") -> dict[str, obj
     while True:
         data, ancillary, _, _ = end.recvmsg(65536, 64)
         buffer += data
-        arrived = _kernel_time(ancillary) if clock == "kernel" else time.time_ns()
+        arrived = _kernel_time(ancillary)
         while len(buffer) >= NUMBER.size:
             (number,) = NUMBER.unpack_from(buffer)
             buffer = buffer[NUMBER.size :]
@@ -199,7 +212,17 @@ def _accept(port: int, protocol: str) -> socket.socket:
 
 ROLES = {
     one.__name__: one
-    for one in (paced_sender, delay_sink, round_trips, echo_sink, blast_sender, blast_sink, bulk_sender, bulk_sink)
+    for one in (
+        paced_sender,
+        sleeping_sender,
+        delay_sink,
+        round_trips,
+        echo_sink,
+        blast_sender,
+        blast_sink,
+        bulk_sender,
+        bulk_sink,
+    )
 }
 
 if __name__ == "__main__":

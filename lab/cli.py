@@ -357,10 +357,10 @@ def doctor(as_json: bool) -> NoReturn:
         _print_json([vars(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{'works  ' if finding.works else 'missing'}  {finding.name:<10} {finding.seen}")
+            print(f"{'works  ' if finding.works else 'missing'}  {finding.name:<14} {finding.seen}")
             if finding.fix:
-                print(f"{'':<20} fix: {finding.fix}")
-    sys.exit(0 if all(finding.works for finding in findings if finding.name in ("netns", "wire")) else 4)
+                print(f"{'':<24} fix: {finding.fix}")
+    sys.exit(0 if any(finding.works for finding in findings if finding.name.endswith("/wire")) else 4)
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

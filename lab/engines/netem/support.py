@@ -16,7 +16,7 @@ from lab.runtimes import linux, netlink
 _CLASS, _NETEM = messages.HTB_HANDLE + 1, 0x1000000
 _FIX = (
     "sudo modprobe sch_netem (Ubuntu: apt install linux-modules-extra-$(uname -r); Fedora: dnf install "
-    "kernel-modules-extra), or use --engine wire"
+    "kernel-modules-extra; WSL2: a kernel built with CONFIG_NET_SCH_NETEM, named in .wslconfig), or use --engine wire"
 )
 
 
@@ -55,7 +55,7 @@ def prove(device: str) -> None:
         finally:
             netlink.send([messages.drop_class(index, _CLASS)])
     except OSError as error:
-        raise MissingCapability("netem", f"the kernel has no netem (sch_netem): {error.strerror}", _FIX) from error
+        raise MissingCapability("netem", "the kernel has no netem (sch_netem)", _FIX) from error
 
 
 def _try_everything() -> str:

@@ -19,6 +19,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lab.engines.wire.core import Core
+from lab.engines.wire.reaction import reaction_ns
 from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import Out
 from lab.engines.worker import obey
@@ -32,14 +33,21 @@ BATCH = 64
 """Frames read from one device before the others and the deadlines have their turn."""
 AWAKE_NS = 120_000
 """How long before a deadline the loop stops sleeping: a wake-up's usual lateness."""
+MOST_LEAD_NS = 500_000
+LEAD_STEP_NS = 2_000
+"""After each release the lead goes this much towards where as many are early as late: no outlier weighs more."""
 FRAME_ROOM = 65_600
+FIRST = -20
 _clock = time.monotonic_ns
 
 
 class Loop:
-    """Runs the core until told to stop. `taps` are non-blocking TAP descriptors, in the order of the core's nodes."""
+    """Runs the core until told to stop. `taps` are non-blocking TAP descriptors, in the order of the core's nodes;
+    `reaction` is how many ns the loop takes to notice a frame."""
 
-    def __init__(self, core: Core, taps: Sequence[int], control: socket.socket, recorder: FileRecorder | None) -> None:
+    def __init__(
+        self, core: Core, taps: Sequence[int], control: socket.socket, recorder: FileRecorder | None, reaction: int = 0
+    ) -> None:
         self._core = core
         self._taps = list(taps)
         self._control = control
@@ -47,6 +55,10 @@ class Loop:
         self._stopping = False
         self._refused = 0
         self._expiries: dict[str, int] = {}
+        self._now = 0
+        """The core's time never goes back."""
+        self._lead = 0
+        self._reaction = reaction
         self._node_of = {fd: number for number, fd in enumerate(taps)}
 
     def run(self) -> None:
@@ -54,27 +66,33 @@ class Loop:
         for fd in (*self._taps, self._control.fileno()):
             poller.register(fd, select.EPOLLIN)
         while not self._stopping:
-            self._wait(poller)
+            slept = self._wait(poller)
+            woken = _clock() - (self._reaction if slept else 0)
             for fd, _ in poller.poll(0):
                 if fd in self._node_of:
-                    self._read(fd)
+                    self._read(fd, woken)
                 elif not obey(self._control, self._carry_out):
                     self._stopping = True
             self._release()
 
-    def _wait(self, poller: select.epoll) -> None:
-        """Until a frame, an order or the next deadline; evidence goes to disk before any real sleep."""
+    def _wait(self, poller: select.epoll) -> bool:
+        """Until a frame, an order or the next deadline; evidence goes to disk before any real sleep.
+
+        Returns whether it slept and something woke it.
+        """
         deadline = self._next_deadline()
         if deadline is None:
             if not poller.poll(0):
                 self._flush()
                 select.select((poller,), (), ())
-            return
+                return True
+            return False
         ahead = deadline - _clock() - AWAKE_NS
         if ahead > 0:
             if ahead > 1_000_000:
                 self._flush()
-            select.select((poller,), (), (), ahead / 1e9)
+            return bool(select.select((poller,), (), (), ahead / 1e9)[0])
+        return False
 
     def _next_deadline(self) -> int | None:
         deadline = self._core.deadline
@@ -83,27 +101,39 @@ class Loop:
             return expiry if deadline is None else min(deadline, expiry)
         return deadline
 
-    def _read(self, fd: int) -> None:
+    def _read(self, fd: int, woken: int) -> None:
+        """A frame came before it was read: the first at `woken` at the latest, each other one before its own read."""
         core, node, read, write = self._core, self._node_of[fd], os.read, self._write
+        now = max(woken, self._now)
         for _ in range(BATCH):
             try:
                 frame = read(fd, FRAME_ROOM)
             except BlockingIOError:
-                return
-            now = _clock()
+                break
             for out in core.receive(node, frame, now):
                 write(out)
             deadline = core.deadline
             if deadline is not None and deadline <= now:
+                self._now = now
                 self._release()
+            now = max(self._now, _clock())
+        self._now = now
 
     def _release(self) -> None:
+        """A frame has left when its write is over, so the write starts earlier: by the lead that leaves half late."""
         deadline = self._core.deadline
         if deadline is not None:
             now = _clock()
-            if deadline <= now:
+            if deadline <= now + self._lead:
+                now = self._now = max(self._now, now, deadline)
+                late = None
                 for out in self._core.release(now):
                     self._write(out)
+                    if late is None:
+                        late = _clock() - deadline
+                if late is not None:
+                    step = LEAD_STEP_NS if late > 0 else -LEAD_STEP_NS
+                    self._lead = min(MOST_LEAD_NS, max(0, self._lead + step))
         if self._expiries:
             self._expire(_clock())
 
@@ -113,7 +143,7 @@ class Loop:
             self._set(path, (), None)
 
     def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
-        now = _clock()
+        now = self._now = max(self._now, _clock())
         self._expiries.pop(path, None)
         for out in self._core.set_faults(path, faults, now):
             self._write(out)
@@ -169,14 +199,18 @@ class Loop:
 def _be_first() -> None:
     """Run before ordinary programs, where the host allows it: a wire that waits for a processor delays every packet.
 
-    Not with a single processor, of which a busy wire would leave the others next to nothing (sched(7), SCHED_FIFO).
+    With a single processor, of which a busy real-time wire would leave the others next to nothing, and in a container,
+    which has no real-time share, as the first among ordinary programs (sched(7): SCHED_FIFO, the nice value).
     """
-    if len(os.sched_getaffinity(0)) < 2:
-        return
     try:
+        if len(os.sched_getaffinity(0)) < 2:
+            raise PermissionError
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except PermissionError:
-        print("no real-time priority for an ordinary user: delays depend on the host's load", flush=True)
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+        except PermissionError:
+            print("no priority for an ordinary user: delays depend on the host's load", flush=True)
 
 
 def main(config: Mapping[str, Any]) -> None:
@@ -192,11 +226,12 @@ def main(config: Mapping[str, Any]) -> None:
     forced = _forced_drops(config["forced_drops"])
     core = Core(nodes, config["seed"], recorder, forced)
     control = socket.socket(fileno=config["control"])
+    reaction = reaction_ns()
     gc.collect()
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would delay packets
     control.send(json.dumps({"ready": True}).encode())
-    loop = Loop(core, config["taps"], control, recorder)
+    loop = Loop(core, config["taps"], control, recorder, reaction)
     try:
         loop.run()
     finally:

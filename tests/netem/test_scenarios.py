@@ -1,0 +1,54 @@
+"""The scenarios that ship, on the kernel's netem: all of them in namespaces, some in containers too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.checks import Verdict
+from lab.engines.netem.support import supported
+from lab.report.text import lines
+from lab.runner import Options, run
+from lab.scenario import load_scenario, shipped
+from tests.capabilities import missing, needs_compose
+from tests.conftest import RanOn
+
+LOADED = {name: load_scenario(path) for name, path in shipped().items()}
+BOTH_ENGINES = [name for name, scenario in LOADED.items() if scenario.engine == "any"]
+WIRE_ONLY = [name for name, scenario in LOADED.items() if scenario.engine == "wire"]
+ON_COMPOSE = ("tcp-loss", "udp-reordered", "dns-delay")
+
+
+@pytest.fixture
+def netem() -> None:
+    if reason := supported():
+        missing("netem", reason)
+
+
+def must_pass(name: str, runtime: str, folder: Path) -> None:
+    result = run(LOADED[name], Options(runtime=runtime, engine="netem", out=folder))
+    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert (result.runtime, result.engine) == (runtime, "netem")
+
+
+@pytest.mark.parametrize("name", BOTH_ENGINES)
+def test_passes_in_namespaces(name: str, netem: None, ran_on: RanOn, tmp_path: Path) -> None:
+    ran_on("netns", "netem")
+    must_pass(name, "netns", tmp_path)
+
+
+@pytest.mark.parametrize("name", ON_COMPOSE)
+def test_passes_in_containers(name: str, netem: None, ran_on: RanOn, tmp_path: Path) -> None:
+    needs_compose()
+    ran_on("compose", "netem")
+    must_pass(name, "compose", tmp_path)
+
+
+@pytest.mark.parametrize("name", WIRE_ONLY)
+def test_what_netem_cannot_do_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "lab.cli", "run", name, "--engine", "netem", "--out", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "needs engine wire" in done.stderr) == (2, True), done.stderr
