@@ -37,7 +37,7 @@ test: $(DEV)
 
 # Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has; with Docker in it where Docker is here.
 test-netem: $(DEV)
-	@$(NETEM) env LAB_REQUIRE=netem,$(LAB_REQUIRE) $(BIN)/pytest tests/netem
+	@$(NETEM) env LAB_REQUIRE=netem,$(LAB_REQUIRE) LAB_RAN=$(LAB_RAN) $(BIN)/pytest tests/netem
 
 # 30 random kills of the parts of Compose labs; LAB_CHAOS_SEED=N for others.
 chaos: $(DEV)

@@ -144,8 +144,10 @@ def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoRe
 @click.argument("node", default="client")
 def shell(name: str, node: str) -> NoReturn:
     """Open a shell in a node."""
-    program = os.environ.get("SHELL", "/bin/sh")
-    print(f"{node} of {name} ({_engine(Lab(name).status())}); leave with exit", file=sys.stderr)
+    facts = Lab(name).status()
+    # A container has a file system of its own, and the user's favourite shell is not in it.
+    program = os.environ.get("SHELL", "/bin/sh") if facts["runtime"] == "netns" else "/bin/sh"
+    print(f"{node} of {name} ({_engine(facts)}); leave with exit", file=sys.stderr)
     sys.exit(Lab(name).exec(node, [program]).returncode)
 
 

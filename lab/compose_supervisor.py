@@ -166,6 +166,8 @@ class Supervisor:
         for node in self._plan.nodes:
             services[node.name] = {"ports": None} if node.name == "client" and "client" not in published else {}
             services[plug_of(node.name)] = {}
+        if self._order["work"] is not None and "client" in services:
+            services["client"] |= project.with_folder(self._order["work"])
         services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
         labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
         (self._folder / "compose.yaml").write_text(project.overlay(services, labels))

@@ -319,9 +319,9 @@ def _no_folder(folder: FilePath, error: OSError) -> UsageError:
 
 
 def _await_end(pid: int, name: str) -> None:
-    """Until the supervisor, and with it all of the lab, is gone."""
+    """Until the supervisor, and with it all of the lab, is gone. A zombie may have a thread that still ends."""
     deadline = time.monotonic() + DOWN_SECONDS
-    while FilePath(f"/proc/{pid}").exists() and not _is_zombie(pid):
+    while (FilePath(f"/proc/{pid}").exists() and not _is_zombie(pid)) or name in control.running():
         if time.monotonic() > deadline:
             raise LabFailure(f"lab {name!r}: its supervisor (process {pid}) did not end within {DOWN_SECONDS:g} s")
         time.sleep(0.002)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +33,10 @@ from lab.topology import Block, Network, Node, free_networks
 NAME = "compose"
 KERNEL_IS_OURS = False
 TOKEN = "LAB_TOKEN"
+READY_SECONDS = 180.0
 _ENGINE_SECONDS = 10
+_HERE = "http+docker://localhost"
+"""What the Docker SDK calls an engine behind a Unix socket."""
 
 
 def check_host() -> None:
@@ -79,13 +83,15 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     try:
         sweep(client)
         plan = _plan(wish)
+        # The client sees the folder that the lab is started from, where the engine's files are this host's.
+        work = str(Path.cwd()) if client.api.base_url == _HERE else None
         blocks = iter([wish.network]) if wish.network is not None else free_networks(taken(client))
     finally:
         client.close()
     busy = None
     for network in blocks:
         try:
-            return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, wish, progress)
+            return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, work, wish, progress)
         except UsageError as error:
             if "overlaps" not in str(error) or wish.network is not None:
                 raise
@@ -93,13 +99,14 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     raise UsageError("no address block is free for the lab; choose one with --network and --network6") from busy
 
 
-def _stand_up(plan: Plan, network: Network, wish: Wish, progress: Callable[[str], None]) -> Standing:
+def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progress: Callable[[str], None]) -> Standing:
     outside = [one for one in wish.publish if one[2] in wish.nodes]
     order = {
         "project": f"fault-lab-{wish.name}-{uuid4().hex[:8]}",
         "network": [str(network.ipv4), str(network.ipv6)],
         "all_nodes": [vars(node) for node in network.nodes(stack.NODES)],
         "udp_mode": wish.udp_mode,
+        "work": work,
         "publish": outside,
         "forced_drops": str(wish.forced_drops) if wish.forced_drops else None,
     }
@@ -108,7 +115,7 @@ def _stand_up(plan: Plan, network: Network, wish: Wish, progress: Callable[[str]
         full = replace(plan, control=control_fd, lifeline=lifeline_fd)
         return json.dumps({"plan": full.to_json(), **order})
 
-    return supervise("lab.compose_supervisor", wish.name, text, [], wish.evidence, progress)
+    return supervise("lab.compose_supervisor", wish.name, text, [], wish.evidence, progress, READY_SECONDS)
 
 
 def _plan(wish: Wish) -> Plan:

@@ -32,6 +32,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 HOLDER_LABEL = "fault-lab.holder"
 HUB = "hub"
 EVIDENCE = "/evidence"
+WORK = "/work"
 GONE_SECONDS = 30.0
 _COMPOSE = ("docker", "compose")
 _NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
@@ -153,6 +154,12 @@ def overlay(services: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
     lines += ["networks:", f"  lab: {{labels: {json.dumps(labels)}}}"]
     lines += ["volumes:", *(f"  {name}: {{labels: {json.dumps(labels)}}}" for name in ("evidence", "meeting"))]
     return "\n".join(lines) + "\n"
+
+
+def with_folder(folder: str) -> dict[str, Any]:
+    """A service's settings for seeing a folder of this host, for reading, as its own working directory."""
+    mount = {"type": "bind", "source": folder, "target": WORK, "read_only": True}
+    return {"volumes": [mount], "working_dir": WORK}
 
 
 def settings(nodes: Sequence[Node], network: Network, seed: int, udp_mode: str) -> dict[str, str]:

@@ -73,6 +73,7 @@ def supervise(
     keep: Sequence[int],
     evidence: Path,
     progress: Callable[[str], None],
+    seconds: float = READY_SECONDS,
 ) -> Standing:
     """Start a lab's supervisor, `python -m MODULE` with a plan on its standard input, and wait until the lab is ready.
 
@@ -80,6 +81,7 @@ def supervise(
         plan: makes the text for the supervisor from the descriptors of its control socket and lifeline.
         keep: further descriptors that it needs.
         evidence: where its output goes.
+        seconds: how long it may take.
 
     UsageError where the lab's name is taken; MissingCapability and LabFailure as the supervisor says.
     """
@@ -99,20 +101,22 @@ def supervise(
             )
             process.communicate(plan(server.fileno(), theirs.fileno()).encode())
     try:
-        _await_ready(ours, process.returncode, errors, progress)
+        _await_ready(ours, process.returncode, errors, progress, seconds)
     except BaseException:
         ours.close()
         raise
     return Standing(name, ours)
 
 
-def _await_ready(ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None]) -> None:
-    ours.settimeout(READY_SECONDS)
+def _await_ready(
+    ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None], seconds: float
+) -> None:
+    ours.settimeout(seconds)
     while True:
         try:
             data = ours.recv(1 << 16)
         except TimeoutError as error:
-            raise LabFailure(f"the lab was not ready within {READY_SECONDS:g} s; see {errors}") from error
+            raise LabFailure(f"the lab was not ready within {seconds:g} s; see {errors}") from error
         if not data:
             words = errors.read_text(errors="replace").strip().splitlines()
             raise LabFailure(

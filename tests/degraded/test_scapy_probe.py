@@ -21,6 +21,8 @@ def probe(lab: Lab, kind: str, node: str) -> object:
     return json.loads(done.stdout)["answer"]
 
 
+# In a Compose lab the client has no right to make packets; there a sidecar of it does (tests/compose/test_stack.py).
+@pytest.mark.parametrize("runtime", ["netns"], indirect=True)
 @pytest.mark.parametrize(
     ("kind", "answer"), [("udp", "Message Received"), ("udp-bad-checksum", None), ("ping", "made by hand")]
 )

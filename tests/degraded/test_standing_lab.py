@@ -20,6 +20,7 @@ from lab.faults import Drop, Latency, Loss, Match
 from lab.lab import Lab
 from lab.runtimes.netns import check_network, host_routes
 from lab.topology import Network
+from tests.conftest import RanOn
 
 CLIENT = ["python", "-m", "services"]
 
@@ -148,7 +149,8 @@ def test_faults_that_clash_are_refused_and_change_nothing(clean: Lab) -> None:
 
 
 def test_two_labs_stand_side_by_side(clean: Lab, tmp_path: Path) -> None:
-    with Lab.up(f"other-{os.getpid()}", evidence=tmp_path) as other:
+    runtime = clean.status()["runtime"]
+    with Lab.up(f"other-{os.getpid()}", runtime=runtime, evidence=tmp_path) as other:
         assert {clean.name, other.name} <= set(control.running())
         with other.fault("client->tcp-server", Drop()):
             assert tcp(clean)["ok"] == 1
@@ -178,9 +180,10 @@ def ended(pid: int) -> bool:
         return True
 
 
-def test_up_twice_finds_the_first_and_down_leaves_nothing(tmp_path: Path, needs_netns: None) -> None:
+def test_up_twice_finds_the_first_and_down_leaves_nothing(tmp_path: Path, runtime: str, ran_on: RanOn) -> None:
+    ran_on(runtime, "wire")
     name = f"twice-{random.Random(os.getpid()).randrange(10**6)}"
-    first = lab_command("up", "--name", name, "--json", cwd=tmp_path)
+    first = lab_command("up", "--runtime", runtime, "--name", name, "--json", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     try:
         facts = json.loads(first.stdout)
