@@ -17,6 +17,7 @@ export PATH := $(PATH):/usr/local/go/bin
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
+	@! docker version >/dev/null 2>&1 || $(MAKE) --no-print-directory images || echo "going on in namespaces: no images" >&2
 	@$(BIN)/lab up
 
 lab-down: $(RUN)
@@ -79,11 +80,13 @@ $(TOXIPROXY) .build/bin/toxiproxy-cli &:
 	@mv .build/go/server $(TOXIPROXY)
 
 # The Compose lab's images. BASE_IMAGE and TOXIPROXY_IMAGE are the official ones unless set; where no registry answers,
-# tools/docker/base and tools/docker/toxiproxy make stand-ins of the same parts.
+# tools/docker/base and tools/docker/toxiproxy make these stand-ins of the same parts, which are used where they are.
 images: $(RUN)
 	@$(BIN)/python tools/docker/wheels
-	@docker compose -f compose/lab.yaml --profile faults build --quiet \
-		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(TOXIPROXY_IMAGE),--build-arg TOXIPROXY_IMAGE=$(TOXIPROXY_IMAGE)) \
+	@stand_in() { [ -z "$$2" ] && docker image inspect $$1 >/dev/null 2>&1 && echo $$1 || echo "$$2"; }; \
+	base=$$(stand_in fault-lab/base "$(BASE_IMAGE)"); toxiproxy=$$(stand_in fault-lab/toxiproxy-base "$(TOXIPROXY_IMAGE)"); \
+	docker compose -f compose/lab.yaml --profile faults build --quiet $${base:+--build-arg BASE_IMAGE=$$base} \
+		$${toxiproxy:+--build-arg TOXIPROXY_IMAGE=$$toxiproxy} \
 		--build-arg SOURCE=$$($(BIN)/python -m lab.runtimes.images) tcp-server hub toxiproxy
 
 $(BIN)/python:

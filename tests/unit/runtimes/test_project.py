@@ -1,0 +1,84 @@
+"""What a Compose project is told, and whose it is: no engine needed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.runtimes import project
+from lab.runtimes.project import HOLDER_LABEL, PROJECT_LABEL, Project
+from lab.topology import Network, free_networks
+
+
+class Reset(yaml.SafeLoader):
+    """Reads Compose's own tag as the word it is."""
+
+
+Reset.add_constructor("!reset", lambda loader, node: "reset")
+
+
+def test_the_overlay_waits_for_nothing_and_labels_everything() -> None:
+    labels = {HOLDER_LABEL: "host/1/2"}
+    text = project.overlay({"client": {"ports": None}, "tcp-server": {}, "hub": {"environment": {"A": "b"}}}, labels)
+    found = yaml.load(text, Reset)
+    client, server, hub = (found["services"][name] for name in ("client", "tcp-server", "hub"))
+    assert client["ports"] == client["depends_on"] == "reset"
+    assert "depends_on" not in server
+    assert hub["environment"] == {"A": "b"}
+    parts = [client, server, hub, found["networks"]["lab"], found["volumes"]["evidence"], found["volumes"]["meeting"]]
+    assert [part["labels"] for part in parts] == [labels] * 6
+
+
+def test_settings_name_every_address() -> None:
+    network = Network.parse("10.9.0.0/24", "fd09::/64")
+    values = project.settings(network.nodes(("client", "tcp-server")), network, 3, "echo")
+    assert values["LAB_IPV4"] == "10.9.0.0/24"
+    assert (values["LAB_TCP_SERVER_IPV4"], values["LAB_TCP_SERVER_IPV6"]) == ("10.9.0.3", "fd09::3")
+    assert (values["LAB_SEED"], values["LAB_UDP_MODE"]) == ("3", "echo")
+
+
+@pytest.mark.parametrize(
+    ("taken", "first"),
+    [
+        ([], "10.77.0.0/24"),
+        (["0.0.0.0/0", "::/0"], "10.77.0.0/24"),
+        (["10.77.0.0/24"], "10.77.1.0/24"),
+        (["fd77:1ab::/64", "10.77.1.128/25"], "10.77.2.0/24"),
+    ],
+)
+def test_the_first_free_block(taken: list[str], first: str) -> None:
+    found = next(free_networks([ipaddress.ip_network(one) for one in taken]))
+    assert str(found.ipv4) == first
+
+
+def test_no_free_block_is_none() -> None:
+    assert next(free_networks([ipaddress.ip_network("10.0.0.0/8")]), None) is None
+
+
+class Engine:
+    """Its lists, as the Docker SDK has them: containers have labels, networks and volumes keep them in attrs."""
+
+    def __init__(self, *holders: str) -> None:
+        things = [({PROJECT_LABEL: f"p{number}", HOLDER_LABEL: holder}) for number, holder in enumerate(holders)]
+        self.containers = SimpleNamespace(list=lambda **_: [SimpleNamespace(labels=one) for one in things[:1]])
+        rest: list[Any] = [SimpleNamespace(attrs={"Labels": one}) for one in things[1:]]
+        self.networks = SimpleNamespace(list=lambda **_: rest)
+        self.volumes = SimpleNamespace(list=lambda **_: rest)
+
+
+def test_only_projects_of_this_hosts_dead_are_orphans() -> None:
+    mine = project.holder(os.getpid())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    dead = project.holder(ended.pid)
+    ended.wait()
+    assert project.orphans(Engine(mine)) == []
+    assert project.orphans(Engine(dead)) == [Project("p0")]
+    assert project.orphans(Engine(mine, dead)) == [Project("p1")]
+    assert project.orphans(Engine("another-host/1/5", mine)) == []
