@@ -22,7 +22,7 @@ from rich.console import Console
 
 from lab import control, runner
 from lab.doctor import examine
-from lab.errors import LabError, UsageError
+from lab.errors import LabError, LabFailure, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import RUNTIMES, Lab, sweep
 from lab.replay import replay as replay_run
@@ -94,8 +94,11 @@ def down(name: str, as_json: bool) -> None:
     status = Lab(name).status()
     end = Lab(name).down()
     facts = {"name": name, "was_up": True, **_ran_on(status), "evidence": status["evidence"], **end}
-    lost = "".join(f"; {node} lost {count} frames before the wire" for node, count in end["lost_before_wire"].items())
+    lost_by = end.get("lost_before_wire", {})
+    lost = "".join(f"; {node} lost {count} frames before the wire" for node, count in lost_by.items())
     _report(facts, f"{name} ({_engine(status)}) is down; evidence: {_short(status['evidence'])}{lost}", as_json)
+    if "failed" in end:
+        raise LabFailure(f"{name} is down, but its evidence may be incomplete: {end['failed']}")
 
 
 @cli.command()

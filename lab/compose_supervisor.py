@@ -437,18 +437,20 @@ def _as_message(error: Exception, reason: str) -> dict[str, Any]:
 def _run(order: Mapping[str, Any]) -> int:
     plan = Plan.from_json(order["plan"])
     supervisor = Supervisor(plan, order)
-    reason = "stopped"
+    reason, message = "stopped", None
     try:
         supervisor.up()
         supervisor.tell(ready=True)
         supervisor.serve()
     except (LabError, OSError, *_NO_ANSWER) as error:
         reason = supervisor.failed(str(error))
-        supervisor.tell(**_as_message(error, reason))
+        message = _as_message(error, reason)
     finally:
         end = supervisor.finish()
         (Path(plan.evidence or ".") / "end.json").write_text(json.dumps({"reason": reason, **end}) + "\n")
     supervisor.release_undertaker()
+    if message is not None:  # only now: who hears it may count on nothing being left
+        supervisor.tell(**message)
     return 0 if reason == "stopped" else 1
 
 

@@ -12,15 +12,29 @@ import os
 import select
 import socket
 import sys
+import time
 
 from lab import control
 
+HUB_SECONDS = 20.0
+RETRY_SECONDS = 0.02
 _SIZE = 1 << 20
 
 
+def _connected(name: str) -> socket.socket:
+    """The hub's container is up before the hub listens. OSError where it never does."""
+    deadline = time.monotonic() + HUB_SECONDS
+    while True:
+        try:
+            return control.connect(name)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
+
+
 def main() -> None:
-    hub = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    hub.connect(control.address(sys.argv[1]))
+    hub = _connected(sys.argv[1])
     waiting = b""
     while True:
         ready, _, _ = select.select((0, hub.fileno()), (), ())
