@@ -45,7 +45,7 @@ chaos: $(DEV)
 	@LAB_REQUIRE=docker LAB_CHAOS=30 $(BIN)/pytest tests/compose/test_chaos.py
 
 # docs/parity.md: each scenario on each runtime and engine. Some 20 minutes.
-parity: $(DEV)
+parity: $(DEV) $(TOXIPROXY)
 	@$(BIN)/python -m bench.parity
 
 # The same faults on wire and netem, measured on the same kernel.

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,20 @@ _NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
 
 
 class Line:
-    """Orders to the hub and its answers, through `docker exec`."""
+    """Orders to the hub and its answers, through `docker exec`.
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    `events` has news of containers that ended; `look` takes it and returns why the lab can't go on, if it can't.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], events: socket.socket, look: Callable[[], str | None]) -> None:
         assert process.stdin is not None and process.stdout is not None
         self.process = process
         self._in, self._out = process.stdin, process.stdout
         os.set_blocking(self._out.fileno(), False)
         self._waiting = b""
+        self._look = look
+        self.events: socket.socket | None = events
+        """None once there will be no more."""
         self.failed: str | None = None
         """What the hub said, unasked, of why the lab can't go on."""
 
@@ -87,9 +93,14 @@ class Line:
         if b"\n" in self._waiting:
             return self._take()
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select((self,), (), (), left)[0]:
+        sources = [self.fileno(), *([] if self.events is None else [self.events.fileno()])]
+        ready = select.select(sources, (), (), left)[0] if left > 0 else []
+        if not ready:
             raise LabFailure("the hub gave no answer in time")
-        self._read()
+        if ready != [self.fileno()] and (reason := self._look()) is not None:
+            raise LabFailure(reason)
+        if self.fileno() in ready:
+            self._read()
         return None
 
     def _read(self) -> None:
@@ -148,6 +159,8 @@ class Supervisor:
         self._run_to_end("compose", command, {**os.environ, **environment})
         self._client = docker.from_env(timeout=60)
         self._watch_containers()
+        for service in self._project.ended(self._client):
+            raise LabFailure(f"container {service} ended while the lab came up; see log/{service}.txt")
         self._connect()
         plan = replace(self._plan, evidence=EVIDENCE, control=-1, lifeline=-1, resolver=self._resolver())
         if self._order["forced_drops"]:
@@ -198,7 +211,7 @@ class Supervisor:
                 self._project.line_command(self._plan.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 bufsize=0,
             )  # fmt: skip
-        self._line = Line(process)
+        self._line = Line(process, self._events, self._look_at_events)
         self._processes.adopt("line", process)
         self._processes.listen(self._line.fileno(), self._line_moved)
         self._ask({"do": "lease", "seconds": LEASE_SECONDS})
@@ -274,10 +287,18 @@ class Supervisor:
         if self._line.failed is not None and not self._stopping:
             self.failed(f"{self._line.failed}, so the lab ended")
 
+    def _look_at_events(self) -> str | None:
+        """A container's end is the end of what is waited for, but not while the lab goes down."""
+        going_down = self._stopping
+        self._container_ended()
+        return None if going_down else self._failure
+
     def _container_ended(self) -> None:
         data = self._events.recv(1 << 16)
         if not data:
             self._processes.ignore(self._events)
+            if self._line is not None:
+                self._line.events = None
             if not self._stopping:
                 self.failed("the Docker engine's events ended, so the lab ended")
             return

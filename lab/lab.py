@@ -22,7 +22,7 @@ from typing import Any
 from lab import control, stack
 from lab.engines.base import link_engine
 from lab.engines.toxiproxy import ToxiproxyEngine
-from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
 from lab.runtimes import compose, netns
 from lab.runtimes.standing import Runtime, Standing, Wish
@@ -139,11 +139,26 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self.name in control.running():
+            if not self.is_gone():
                 self.down()
+        except LabError:
+            if not self.ends_by_itself():
+                raise
         finally:
             if self._standing is not None:
                 self._standing.lifeline.close()
+
+    def ends_by_itself(self) -> bool:
+        """Whether the lab has ended or is about to, unasked; then it returns once nothing of it answers any more."""
+        try:
+            self.status()
+            return False
+        except LabError:
+            pass  # it has no answer: it ends
+        deadline = time.monotonic() + DOWN_SECONDS
+        while not self.is_gone() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.is_gone()
 
     def is_gone(self) -> bool:
         """Whether this lab has ended, by itself or because it was killed."""

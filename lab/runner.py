@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from lab import stack
 from lab.checks import CheckResult, Verdict, run_check, worst
+from lab.engines.base import link_engine
 from lab.errors import LabError, MissingCapability, UsageError
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
@@ -109,7 +110,7 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             checks = _judge(scenario, Evidence(folder, story.workloads, tuple(story.toxics)))
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
         except LabError as error:
-            if lab is not None and lab.is_gone():
+            if lab is not None and lab.ends_by_itself():
                 result = replace(result, error=lab.why_gone(folder))
             elif isinstance(error, UsageError | MissingCapability):
                 raise
@@ -119,15 +120,18 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
 
 
 def _for_scenario(options: Options, scenario: Scenario) -> Options:
-    """The scenario's own engine where it names one. UsageError where the command line asks for another."""
-    if scenario.engine == "any":
-        return options
-    if options.engine not in ("auto", scenario.engine):
-        raise UsageError(
-            f"scenario {scenario.name!r} needs engine {scenario.engine}, asked for {options.engine}; "
-            f"expected --engine auto or {scenario.engine}"
-        )
-    return replace(options, engine=scenario.engine)
+    """The scenario's own engine where it names one. UsageError where the engine asked for can't do what it asks."""
+    if scenario.engine != "any":
+        if options.engine not in ("auto", scenario.engine):
+            raise UsageError(
+                f"scenario {scenario.name!r} needs engine {scenario.engine}, asked for {options.engine}; "
+                f"expected --engine auto or {scenario.engine}"
+            )
+        options = replace(options, engine=scenario.engine)
+    if options.engine != "auto":
+        for placed in scenario.placed():
+            link_engine(options.engine).check_faults(str(placed.path), [placed.fault])
+    return options
 
 
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:

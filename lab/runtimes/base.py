@@ -116,6 +116,10 @@ class LinkEngine(Protocol):
     def check_host() -> None:
         """MissingCapability, with the fix, where this host lacks what the engine needs; asked before a lab starts."""
 
+    @staticmethod
+    def check_faults(path: str, faults: Sequence[Any]) -> None:
+        """UsageError where the engine can't do one of these (`lab.faults.Fault`) on the path; asked before a run."""
+
     def connect(self, cables: Sequence[Cable], plan: Plan) -> None:
         """Take the nodes' cables: afterwards each node has its device, which the runtime brings up."""
 

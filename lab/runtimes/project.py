@@ -73,6 +73,10 @@ class Project:
                     found[container.labels[SERVICE_LABEL], protocol, int(number)] = int(place["HostPort"])
         return found
 
+    def ended(self, client: Any) -> list[str]:
+        """The services whose container runs no more."""
+        return [one.labels[SERVICE_LABEL] for one in self._containers(client) if one.status in ("exited", "dead")]
+
     def left(self, client: Any) -> list[str]:
         """What of this project is still there: containers, networks, volumes."""
         mine = {"label": f"{PROJECT_LABEL}={self.name}"}

@@ -8,8 +8,10 @@ from typing import Any
 
 from lab.engines.netem import process, switch
 from lab.engines.netem.support import check, prove
+from lab.engines.netem.translate import translate
 from lab.engines.worker import Worker
 from lab.errors import LabFailure, UsageError
+from lab.faults import Fault
 from lab.runtimes.base import Cable, Fork, Plan
 
 INFER_SECONDS = 300.0
@@ -25,6 +27,10 @@ class NetemEngine:
     @staticmethod
     def check_host() -> None:
         check()
+
+    @staticmethod
+    def check_faults(path: str, faults: Sequence[Fault]) -> None:
+        translate(path, faults)
 
     def __init__(self) -> None:
         self._worker: Worker | None = None

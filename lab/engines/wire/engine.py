@@ -11,6 +11,7 @@ from typing import Any
 from lab.engines.wire import loop
 from lab.engines.worker import Worker
 from lab.errors import LabFailure, MissingCapability
+from lab.faults import Fault
 from lab.runtimes import linux
 from lab.runtimes.base import Cable, Fork, Plan
 
@@ -27,6 +28,10 @@ class WireEngine:
             exists = Path(linux.TUN_DEVICE).exists()
             fix = f"sudo chmod 0666 {linux.TUN_DEVICE}" if exists else "sudo modprobe tun"
             raise MissingCapability("wire", f"{linux.TUN_DEVICE} is {'not open to you' if exists else 'missing'}", fix)
+
+    @staticmethod
+    def check_faults(path: str, faults: Sequence[Fault]) -> None:
+        """It can do them all."""
 
     def __init__(self) -> None:
         self._taps: list[int] = []
