@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import os
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +63,29 @@ def test_the_first_free_block(taken: list[str], first: str) -> None:
 
 def test_no_free_block_is_none() -> None:
     assert next(free_networks([ipaddress.ip_network("10.0.0.0/8")]), None) is None
+
+
+def test_evidence_stays_in_its_folder(tmp_path: Path) -> None:
+    """Files by their bare names, whatever an archive says of places and links."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, data in (("./ledger.bin", b"one"), ("../../above", b"two"), ("/etc/passwd", b"three")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    hub = SimpleNamespace(get_archive=lambda _: ([packed.getvalue()[:700], packed.getvalue()[700:]], {}))
+    engine = SimpleNamespace(containers=SimpleNamespace(list=lambda **_: [], get=lambda _: hub))
+    folder = tmp_path / "evidence"
+    Project("p").collect(engine, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == {
+        "ledger.bin": b"one",
+        "above": b"two",
+        "passwd": b"three",
+    }
+    assert [entry.name for entry in tmp_path.iterdir()] == ["evidence"]
 
 
 class Engine:
