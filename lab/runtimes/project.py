@@ -146,7 +146,7 @@ class Project:
 
 
 def _files_into(archive: tarfile.TarFile, folder: Path) -> None:
-    """Its files alone, by their bare names: nothing in it can lead elsewhere. (Debian 12's Python has no tar filters.)"""
+    """Its files alone, by their bare names: none can lead elsewhere. (Debian 12's Python has no tar filters.)"""
     for entry in archive:
         content = archive.extractfile(entry) if entry.isfile() else None
         if content is not None:
