@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -115,9 +116,10 @@ def test_scenario(user: OrdinaryUser, name: str, ran_on: RanOn) -> None:
 def _processes_of(user: OrdinaryUser) -> list[str]:
     """Command lines of all that this user still runs. A zombie's is empty: it is gone but for its parent's wait."""
     found = []
+    wanted = pwd.getpwnam(user.name).pw_uid
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and folder.owner() == user.name:
+            if folder.name.isdigit() and folder.stat().st_uid == wanted:
                 found.append((folder / "cmdline").read_text().replace("\0", " "))
         except (FileNotFoundError, ProcessLookupError):
             continue
