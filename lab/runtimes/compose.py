@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,10 +50,12 @@ def check_host() -> None:
             _check_image(client, name)
     finally:
         client.close()
-    done = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
-    if done.returncode != 0 or int(done.stdout.lstrip("v").split(".")[0]) < 2:
+    found = shutil.which("docker") and subprocess.run(
+        ["docker", "compose", "version", "--short"], capture_output=True, text=True
+    )
+    if not found or found.returncode != 0 or int(found.stdout.lstrip("v").split(".")[0]) < 2:
         raise MissingCapability(
-            "docker", "Docker Compose v2 is missing", "install the docker-compose-plugin (Debian: docker-compose)"
+            "docker", "the command `docker compose` (v2) is missing", "install docker's command and its compose plugin"
         )
 
 
