@@ -129,9 +129,20 @@ def _for_scenario(options: Options, scenario: Scenario) -> Options:
             )
         options = replace(options, engine=scenario.engine)
     if options.engine != "auto":
-        for placed in scenario.placed():
-            link_engine(options.engine).check_faults(str(placed.path), [placed.fault])
+        check_engine(options.engine, scenario)
     return options
+
+
+def check_engine(engine: str, scenario: Scenario) -> None:
+    """UsageError where the engine can't do what the scenario asks: each fault with those beside it as it begins."""
+    placed = scenario.placed()
+    for new in placed:
+        beside = [one.fault for one in placed if one.path == new.path and _is_on(one, new.at_ms)]
+        link_engine(engine).check_faults(str(new.path), beside)
+
+
+def _is_on(placed: PlacedFault, at_ms: float) -> bool:
+    return placed.at_ms <= at_ms and (placed.for_ms is None or at_ms < placed.at_ms + placed.for_ms)
 
 
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:

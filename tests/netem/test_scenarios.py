@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from lab.checks import Verdict
-from lab.engines.netem.engine import NetemEngine
 from lab.engines.netem.support import supported
 from lab.errors import UsageError
 from lab.report.text import lines
-from lab.runner import Options, run
+from lab.runner import Options, check_engine, run
 from lab.scenario import Scenario, load_scenario, shipped
 from tests.capabilities import missing, needs_compose
 from tests.conftest import RanOn
@@ -24,8 +23,7 @@ LOADED = {name: load_scenario(path) for name, path in shipped().items()}
 def can(scenario: Scenario) -> bool:
     """Whether netem has all that the scenario asks for."""
     try:
-        for placed in scenario.placed():
-            NetemEngine.check_faults(str(placed.path), [placed.fault])
+        check_engine("netem", scenario)
     except UsageError:
         return False
     return scenario.engine != "wire"
