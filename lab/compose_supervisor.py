@@ -28,9 +28,9 @@ import requests
 
 from lab import control
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
-from lab.processes import Processes
+from lab.holder import Holder
 from lab.runtimes import linux, project
-from lab.runtimes.base import KEEP, Plan
+from lab.runtimes.base import Plan
 from lab.runtimes.project import EVIDENCE, HUB, Project, plug_of
 from lab.topology import Network, Node
 from lab.undertaker import DONE
@@ -96,7 +96,8 @@ class Line:
         sources = [self.fileno(), *([] if self.events is None else [self.events.fileno()])]
         ready = select.select(sources, (), (), left)[0] if left > 0 else []
         if not ready:
-            raise LabFailure("the hub gave no answer in time")
+            self.failed = "the hub gave no answer in time"  # a late one would pass for the next order's
+            raise LabFailure(self.failed)
         if ready != [self.fileno()] and (reason := self._look()) is not None:
             raise LabFailure(reason)
         if self.fileno() in ready:
@@ -118,11 +119,11 @@ class Line:
         return message
 
 
-class Supervisor:
+class Supervisor(Holder):
     """Stands the lab up, serves orders, takes the lab down."""
 
     def __init__(self, plan: Plan, order: Mapping[str, Any]) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._order = order
         self._folder = Path(plan.evidence or ".")
         self._project = Project(order["project"])
@@ -130,16 +131,8 @@ class Supervisor:
         self._line: Line | None = None
         self._ports: dict[tuple[str, str, int], int] = {}
         self._ended: dict[str, str] = {}
-        self._failure: str | None = None
-        self._stopping = False
-        self._finished: dict[str, Any] | None = None
         self._started = time.monotonic()
         self._renewed = 0.0
-        self._lifeline = socket.socket(fileno=plan.lifeline)
-        self._control = socket.socket(fileno=plan.control)
-        self._processes = Processes(self._folder / "log", self._process_ended, self._stop)
-        self._processes.listen(self._lifeline, self._lifeline_moved)
-        self._processes.listen(self._control, self._accept)
         self._undertaker = self._start_undertaker()
 
     def _start_undertaker(self) -> subprocess.Popen[bytes]:
@@ -236,19 +229,6 @@ class Supervisor:
 
     # -- running -------------------------------------------------------------------------------------------------------
 
-    def tell(self, **message: Any) -> None:
-        """A line to the program that asked for this lab, if it still listens."""
-        try:
-            self._lifeline.send(json.dumps(message).encode())
-        except OSError:
-            self._stopping = True
-
-    def failed(self, reason: str) -> str:
-        """Note why the lab ends; returns the first reason there was."""
-        self._failure = self._failure or reason
-        self._stopping = True
-        return self._failure
-
     def serve(self) -> None:
         """Carry out orders until the lab stops. LabFailure where a part of it is gone."""
         while not self._stopping:
@@ -267,9 +247,6 @@ class Supervisor:
         finally:
             if self._line.failed is not None and not self._stopping:
                 self.failed(f"{self._line.failed}, so the lab ended")
-
-    def _stop(self) -> None:
-        self._stopping = True
 
     def _process_ended(self, name: str, how: str) -> None:
         self._ended[name] = how
@@ -307,31 +284,11 @@ class Supervisor:
             service, code = facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode")
             self.failed(f"container {service} ended (exit status {code}), so the lab ended; see log/{service}.txt")
 
-    def _lifeline_moved(self) -> None:
-        """The program that wanted the lab said `keep`: the lab stays without it; or it is gone: so is the lab."""
-        try:
-            word = self._lifeline.recv(64)
-        except ConnectionResetError:
-            word = b""
-        if word != KEEP:
-            self._stopping = True
-        self._processes.ignore(self._lifeline)
-        self._lifeline.close()
-
-    def _accept(self) -> None:
-        channel, _ = self._control.accept()
-        channel.settimeout(5)
-        try:
-            order, _ = control.receive(channel) if control.same_user(channel) else (None, [])
-        except OSError:
-            order = None
-        if order is None:
-            channel.close()
-        elif order["do"] == "hold":
+    def _take(self, channel: socket.socket, order: dict[str, Any]) -> None:
+        if order["do"] == "hold":
             self._hold(channel, order)
         else:
-            with channel:
-                self._answer(channel, order)
+            super()._take(channel, order)
 
     def _hold(self, channel: socket.socket, order: Mapping[str, Any]) -> None:
         """A command's stand-in: what it says is for the command, and when it is gone, so is the command."""
@@ -356,17 +313,7 @@ class Supervisor:
         argv = ["docker", "exec", order["container"], "python", "-c", _SIGNALLER, order["token"], str(int(number))]
         self._processes.spawn(_SIGNAL, argv)
 
-    def _answer(self, channel: socket.socket, order: dict[str, Any]) -> None:
-        try:
-            answer = self._carry_out(order)
-        except LabError as error:
-            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
-        try:
-            control.answer(channel, answer)
-        except OSError:
-            return  # the asker left; nothing of the lab depends on it
-
-    def _carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _carry_out(self, order: dict[str, Any], _: list[int]) -> dict[str, Any]:
         match order["do"]:
             case "status":
                 return self.status()

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab import control, relay
+from lab import relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
-from lab.processes import Processes
+from lab.holder import Holder
 from lab.runtimes import cables, links, linux, netlink
-from lab.runtimes.base import KEEP, Cable, LinkEngine, NodeSpace, Plan, Publication, Service
+from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
 from lab.runtimes.cables import CABLES
 
 UP_SECONDS = 20.0
@@ -36,30 +36,22 @@ DEVICE = "eth0"
 _POLL_SECONDS = 0.003
 
 
-class Supervisor:
+class Supervisor(Holder):
     """Stands the lab up, serves orders, takes the lab down."""
 
     def __init__(self, plan: Plan, engine: LinkEngine) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._engine = engine
         self._spaces: dict[str, NodeSpace] = {}
         self._base = linux.network_namespace()
         self._ended: set[str] = set()
-        self._failure: str | None = None
-        self._stopping = False
         self._started_ns = time.monotonic_ns()
         self._network_ns = 0
-        self._lifeline = socket.socket(fileno=plan.lifeline)
-        self._control = socket.socket(fileno=plan.control)
-        self._processes = Processes(Path(plan.evidence or ".") / "log", self._process_ended, self._stop_soon)
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
         """LabError where a part does not come up."""
-        # Before the lab is up, only the lifeline and a process's end can wake this.
-        self._processes.listen(self._lifeline, self._lifeline_moved)
-        self._processes.listen(self._control, self._accept)
         self._join_nodes()
         self._engine.start(self._plan, self._processes.fork)
         self._network_ns = time.monotonic_ns() - self._started_ns
@@ -127,18 +119,6 @@ class Supervisor:
 
     # -- running -------------------------------------------------------------------------------------------------------
 
-    def tell(self, **message: Any) -> None:
-        """A line to the program that asked for this lab, if it still listens."""
-        try:
-            self._lifeline.send(json.dumps(message).encode())
-        except OSError:
-            self._stopping = True
-
-    def failed(self, reason: str) -> str:
-        """Note why the lab ends; returns the first reason there was."""
-        self._failure = self._failure or reason
-        return self._failure
-
     def serve(self) -> None:
         """Carry out orders until the lab stops. LabFailure where one of its processes died."""
         while not self._stopping:
@@ -150,46 +130,6 @@ class Supervisor:
         self._ended.add(name)
         if not self._stopping:
             self.failed(f"{name} ended ({how}), so the lab ended; its output: {self._processes.log(name)}")
-            self._stopping = True
-
-    def _stop_soon(self) -> None:
-        self._stopping = True
-
-    def _lifeline_moved(self) -> None:
-        """The program that wanted the lab said `keep`: the lab stays without it; or it is gone: so is the lab."""
-        try:
-            word = self._lifeline.recv(64)
-        except ConnectionResetError:
-            word = b""
-        if word != KEEP:
-            self._stopping = True
-        self._processes.ignore(self._lifeline)
-        self._lifeline.close()
-
-    def _accept(self) -> None:
-        channel, _ = self._control.accept()
-        channel.settimeout(5)
-        with channel:
-            try:
-                if not control.same_user(channel):
-                    return
-                order, _ = control.receive(channel)
-                if order is not None:
-                    self._answer(channel, order)
-            except (TimeoutError, BrokenPipeError, ConnectionResetError):
-                return  # the asker left; nothing of the lab depends on it
-
-    def _answer(self, channel: socket.socket, order: dict[str, Any]) -> None:
-        fds: list[int] = []
-        try:
-            answer = self._carry_out(order, fds)
-        except LabError as error:
-            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
-        try:
-            control.answer(channel, answer, fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
 
     def _carry_out(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         match order["do"]:
@@ -250,8 +190,6 @@ class Supervisor:
                 self._finished = {**self._stop_engine(), "lost_before_wire": self._lost_before_engine()}
                 processes.wait_until(lambda: not processes.running(), seconds)
         return self._finished
-
-    _finished: dict[str, Any] | None = None
 
     def _stop_engine(self) -> dict[str, Any]:
         try:

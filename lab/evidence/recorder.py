@@ -18,7 +18,7 @@ from struct import Struct
 from zlib import crc32
 
 from lab.engines.wire.state import Act, Flow, PathState, Transit
-from lab.evidence import ledger
+from lab.evidence import clock, ledger
 from lab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option
 from lab.topology import Node
 
@@ -41,7 +41,7 @@ class FileRecorder:
         self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object], epoch: int | None = None
     ) -> None:
         self._nodes = nodes
-        self._epoch = time.time_ns() - time.monotonic_ns() if epoch is None else epoch
+        self._epoch = clock.measure().offset_ns if epoch is None else epoch
         self._ledger = Appender(folder / "ledger.bin")
         names = [node.name for node in nodes]
         self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")

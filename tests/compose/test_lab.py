@@ -17,7 +17,7 @@ import pytest
 from lab.engines.netem.support import supported
 from lab.faults import Loss
 from lab.lab import Lab
-from lab.runtimes.project import HOLDER_LABEL
+from lab.runtimes.project import PROJECT_LABEL
 from tests.conftest import RanOn
 
 LAB = [sys.executable, "-m", "lab.cli"]
@@ -55,7 +55,7 @@ def test_a_controller_that_hangs_loses_its_lease(engine: Any, tmp_path: Path) ->
             os.kill(facts["supervisor_pid"], signal.SIGCONT)
         assert wait_for(lab.is_gone)
         assert "hub" in lab.why_gone(tmp_path)
-    assert engine.containers.list(all=True, filters={"label": f"{HOLDER_LABEL}"}) == []
+    assert engine.containers.list(all=True, filters={"label": f"{PROJECT_LABEL}={facts['project']}"}) == []
 
 
 def test_a_command_ends_with_its_signal_and_with_its_stand_in(tmp_path: Path) -> None:
@@ -110,10 +110,11 @@ def test_netem_without_the_kernels_is_refused_by_name(engine: Any, tmp_path: Pat
     if not supported():
         pytest.skip("needs a kernel without netem: this one has it, and tests/netem uses it")
     argv = [*LAB, "run", "tcp-loss", "--runtime", "compose", "--engine", "netem", "--out", str(tmp_path)]
+    before = engine.containers.list(all=True)
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 4, done.stderr
     assert "sch_netem" in done.stderr and "Fix:" in done.stderr
-    assert engine.containers.list(all=True, filters={"label": HOLDER_LABEL}) == []
+    assert engine.containers.list(all=True) == before
 
 
 def test_images_of_other_sources_are_refused(engine: Any, tmp_path: Path) -> None:

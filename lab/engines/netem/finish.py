@@ -82,7 +82,7 @@ def _read_sent(run: Run, file: Path) -> tuple[list[Sent], list[Arrival]]:
     number_of = {node.mac_bytes: number for number, node in enumerate(run.live.nodes)}
     sent, strays = [], []
     for source, wall, frame in read_packets(_contents(file)):
-        time = wall - run.live.epoch
+        time = wall - run.live.clock.offset_ns
         target = number_of.get(bytes(frame[:6]))
         if target is None or target == source:
             strays.append(Arrival(source, time, frame))
@@ -94,7 +94,9 @@ def _read_sent(run: Run, file: Path) -> tuple[list[Sent], list[Arrival]]:
 
 
 def _read_arrivals(run: Run, file: Path) -> list[Arrival]:
-    arrivals = [Arrival(node, wall - run.live.epoch, frame) for node, wall, frame in read_packets(_contents(file))]
+    arrivals = [
+        Arrival(node, wall - run.live.clock.offset_ns, frame) for node, wall, frame in read_packets(_contents(file))
+    ]
     arrivals.sort(key=lambda one: one.time)
     return arrivals
 
@@ -112,7 +114,7 @@ class _Writer:
     ) -> None:
         live = run.live
         self._run, self._sent, self._arrivals, self._fates = run, sent, arrivals, fates
-        self._recorder = FileRecorder(folder, live.nodes, live.header, live.epoch)
+        self._recorder = FileRecorder(folder, live.nodes, live.header, live.clock.offset_ns)
         self._names = FlowNames(live.nodes)
         self._paths: dict[Ends, PathState] = {}
         self._flows: dict[tuple[Ends, bytes], Flow] = {}

@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.engines.netem.sniffer import Sighting
-from lab.evidence import ledger
+from lab.evidence import clock, ledger
 from lab.evidence.files import Appender, CaptureWriter
 from lab.evidence.recorder import FLUSH_BYTES
 from lab.topology import Node
-
-CLOCK_STEP_NS = 100_000
-"""A change of the wall clock against the monotonic one that is no measuring error."""
 
 
 class Live:
@@ -29,7 +26,7 @@ class Live:
         names = [node.name for node in nodes]
         self.folder, self.nodes, self.header = folder, nodes, header
         self.notes: list[tuple[str, dict[str, object]]] = []
-        self.epoch = _epoch()
+        self.clock = clock.measure()
         self._node_of = {device: number for number, device in enumerate(devices)}
         self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
         self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
@@ -39,7 +36,9 @@ class Live:
         """Frames that nodes sent."""
         self._pending = 0
         self._cut_short = 0
-        self._write_note("run", {"epoch_offset": self.epoch, "nodes": [vars(node) for node in nodes], **header})
+        self._write_note(
+            "run", {"epoch_offset": self.clock.offset_ns, "nodes": [vars(node) for node in nodes], **header}
+        )
         self.flush()
 
     def see(self, sighting: Sighting) -> None:
@@ -72,22 +71,13 @@ class Live:
 
     def close(self, lost: int) -> None:
         """Everything on disk; what makes the captures less than complete is noted. `lost` frames the sniffer missed."""
-        now, step = time.monotonic_ns(), _epoch() - self.epoch
+        now, step = time.monotonic_ns(), clock.measure().step_since(self.clock)
         left_out = {"sent": self._sent.left_out, "delivered": self._delivered.left_out}
         if lost or self._cut_short or any(left_out.values()):
             self.note(
                 "warning", now, text="captures incomplete", lost=lost, cut_short=self._cut_short, left_out=left_out
             )
-        if abs(step) > CLOCK_STEP_NS:
+        if step:
             self.note("warning", now, text="the wall clock was stepped, so capture times are off", step_ns=step)
         for file in (self._ledger, self._sent, self._delivered):
             file.close()
-
-
-def _epoch() -> int:
-    """What to subtract from wall clock ns to have monotonic ns; the tightest of a few measurements."""
-    tries = []
-    for _ in range(5):
-        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        tries.append((after - before, wall - (before + after) // 2))
-    return min(tries)[1]

@@ -1,0 +1,94 @@
+"""What every lab's supervisor does for those who want the lab: a lifeline to the first, a control socket for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from lab import control
+from lab.errors import LabError, UsageError
+from lab.processes import Processes
+from lab.runtimes.base import KEEP, Plan
+
+
+class Holder:
+    """Holds a lab until it is told to stop, its starter is gone without having said `keep`, or it fails.
+
+    A runtime's supervisor says what its orders are (`_carry_out`) and what a process's end means (`_process_ended`).
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._failure: str | None = None
+        self._stopping = False
+        self._finished: dict[str, Any] | None = None
+        self._lifeline = socket.socket(fileno=plan.lifeline)
+        self._control = socket.socket(fileno=plan.control)
+        self._processes = Processes(Path(plan.evidence or ".") / "log", self._process_ended, self._stop_soon)
+        self._processes.listen(self._lifeline, self._lifeline_moved)
+        self._processes.listen(self._control, self._accept)
+
+    def tell(self, **message: Any) -> None:
+        """A line to the program that asked for this lab, if it still listens."""
+        try:
+            self._lifeline.send(json.dumps(message).encode())
+        except OSError:
+            self._stopping = True
+
+    def failed(self, reason: str) -> str:
+        """Note why the lab ends; returns the first reason there was."""
+        self._failure = self._failure or reason
+        self._stopping = True
+        return self._failure
+
+    def _process_ended(self, name: str, how: str) -> None:
+        raise NotImplementedError
+
+    def _carry_out(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """The answer to an order; descriptors to hand out with it go into `fds`. LabError where it can't be done."""
+        raise NotImplementedError
+
+    def _stop_soon(self) -> None:
+        self._stopping = True
+
+    def _lifeline_moved(self) -> None:
+        """The program that wanted the lab said `keep`: the lab stays without it; or it is gone: so is the lab."""
+        try:
+            word = self._lifeline.recv(64)
+        except ConnectionResetError:
+            word = b""
+        if word != KEEP:
+            self._stopping = True
+        self._processes.ignore(self._lifeline)
+        self._lifeline.close()
+
+    def _accept(self) -> None:
+        channel, _ = self._control.accept()
+        channel.settimeout(5)
+        try:
+            order, _ = control.receive(channel) if control.same_user(channel) else (None, [])
+        except OSError:
+            order = None  # the asker left; nothing of the lab depends on it
+        if order is None:
+            channel.close()
+        else:
+            self._take(channel, order)
+
+    def _take(self, channel: socket.socket, order: dict[str, Any]) -> None:
+        """One order, one answer, and the connection is over."""
+        fds: list[int] = []
+        try:
+            answer = self._carry_out(order, fds)
+        except LabError as error:
+            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
+        try:
+            with channel:
+                control.answer(channel, answer, fds)
+        except OSError:
+            return  # the asker left, as above
+        finally:
+            for fd in fds:
+                os.close(fd)
