@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +24,9 @@ from lab.errors import LabError, MissingCapability, UsageError
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, new_folder, quiet
+from lab.moments import Moment, moments
 from lab.report.result import RunResult
-from lab.scenario import DnsWorkload, PlacedFault, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
+from lab.scenario import DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
 
 FIRST_SOURCE_PORT = 20_000
 PORTS_PER_WORKLOAD = 500
@@ -107,7 +108,7 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             story.play()
             lab.await_quiet()
             lab.down()
-            checks = _judge(scenario, Evidence(folder, story.workloads, tuple(story.toxics)))
+            checks = _judge(scenario, Evidence(folder, story.workloads, story.toxics))
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
         except LabError as error:
             if lab is not None and lab.ends_by_itself():
@@ -137,12 +138,8 @@ def check_engine(engine: str, scenario: Scenario) -> None:
     """UsageError where the engine can't do what the scenario asks: each fault with those beside it as it begins."""
     placed = scenario.placed()
     for new in placed:
-        beside = [one.fault for one in placed if one.path == new.path and _is_on(one, new.at_ms)]
+        beside = [one.fault for one in placed if one.path == new.path and one.at_ms <= new.at_ms < one.until_ms]
         link_engine(engine).check_faults(str(new.path), beside)
-
-
-def _is_on(placed: PlacedFault, at_ms: float) -> bool:
-    return placed.at_ms <= at_ms and (placed.for_ms is None or at_ms < placed.at_ms + placed.for_ms)
 
 
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:
@@ -181,14 +178,6 @@ def _judge(scenario: Scenario, evidence: Evidence) -> tuple[CheckResult, ...]:
     return tuple(results)
 
 
-@dataclass(order=True)
-class _Event:
-    """Something to do at a time, in seconds from the start of the workloads."""
-
-    at: float
-    act: Callable[[], None] = field(compare=False)
-
-
 class _Story:
     """What happens in one run, in its order."""
 
@@ -203,15 +192,20 @@ class _Story:
         facts = lab.status()
         self._nodes: dict[str, dict[str, str]] = facts["nodes"]
         self._inside: str = facts["evidence_inside"]
-        self._on: dict[str, list[Fault]] = {}
-        self.toxics: list[dict[str, Any]] = []
+        self._on: dict[str, tuple[Fault, ...]] = {}
+        self._toxics: list[tuple[PlacedToxic, dict[str, Any]]] = []
         self.workloads: tuple[Workload, ...] = ()
+
+    @property
+    def toxics(self) -> tuple[dict[str, Any], ...]:
+        """Every toxic there was, as toxiproxy said, with `set_t` and `cleared_t`."""
+        return tuple(toxic for _, toxic in self._toxics)
 
     def play(self) -> None:
         """Faults of the start, workloads, faults over time, heal. LabFailure where the lab dies meanwhile."""
-        events = sorted(self._events())
-        while events and events[0].at <= 0:
-            events.pop(0).act()
+        ahead = moments(self._scenario)
+        while ahead and ahead[0].at_ms <= 0:
+            self._carry_out(ahead.pop(0))
         commands = [self._command(number, one) for number, one in enumerate(self._scenario.workloads)]
         self.workloads = tuple(workload for workload, _ in commands)
         started = time.monotonic()
@@ -223,7 +217,7 @@ class _Story:
                     running.append(
                         self._lab.popen(workload.source, argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                     )
-            self._wait(running, events, started)
+            self._wait(running, ahead, started)
         finally:
             for process in running:
                 if process.poll() is None:
@@ -232,59 +226,50 @@ class _Story:
                 process.wait(KILL_SECONDS)
         self._heal()
 
-    def _wait(self, running: list[subprocess.Popen[Any]], events: list[_Event], started: float) -> None:
-        """Until every workload ended or the scenario's time is over, doing each event when its time comes."""
+    def _wait(self, running: list[subprocess.Popen[Any]], ahead: list[Moment], started: float) -> None:
+        """Until every workload ended or the scenario's time is over, carrying out each moment when it comes."""
         limit = started + self._scenario.timeout_ms / 1e3
         while any(process.poll() is None for process in running):
             now = time.monotonic()
             if now > limit:
                 self._lab.note("timeout", after_ms=self._scenario.timeout_ms)
                 return
-            while events and started + events[0].at <= now:
-                events.pop(0).act()
-            time.sleep(0.002 if not events else max(0.0, min(0.002, started + events[0].at - time.monotonic())))
+            while ahead and started + ahead[0].at_ms / 1e3 <= now:
+                self._carry_out(ahead.pop(0))
+            next_at = started + ahead[0].at_ms / 1e3 if ahead else limit
+            time.sleep(max(0.0, min(0.002, next_at - time.monotonic())))
 
     def _heal(self) -> None:
         for path in [path for path, faults in self._on.items() if faults]:
             self._placer.set(path, ())
-        for toxic in self.toxics:
-            if toxic["cleared_t"] is None:
-                self._clear_toxic(toxic)
+        for _, toxic in self._toxics_on():
+            self._clear_toxic(toxic)
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
-    def _events(self) -> list[_Event]:
-        events = []
-        for placed in self._scenario.placed():
-            events.append(_Event(placed.at_ms / 1e3, lambda placed=placed: self._set(placed)))  # type: ignore[misc]
-            if placed.for_ms is not None:
-                end = (placed.at_ms + placed.for_ms) / 1e3
-                events.append(_Event(end, lambda placed=placed: self._clear(placed)))  # type: ignore[misc]
-        for toxic in self._scenario.toxics():
-            events.append(_Event(toxic.at_ms / 1e3, lambda toxic=toxic: self._set_toxic(toxic)))  # type: ignore[misc]
-        return events
-
-    def _set(self, placed: PlacedFault) -> None:
-        path = str(placed.path)
-        self._on[path] = [*self._on.get(path, []), placed.fault]
-        self._placer.set(path, self._on[path])
-
-    def _clear(self, placed: PlacedFault) -> None:
-        path = str(placed.path)
-        self._on[path].remove(placed.fault)
-        self._placer.set(path, self._on[path])
+    def _carry_out(self, moment: Moment) -> None:
+        for path, faults in moment.settings(self._on):
+            self._placer.set(path, faults)
+            self._on[path] = faults
+        for placed in moment.toxics_end:
+            self._clear_toxic(next(toxic for one, toxic in self._toxics_on() if one == placed))
+        for placed in moment.toxics_begin:
+            self._set_toxic(placed)
 
     def _set_toxic(self, placed: PlacedToxic) -> None:
         toxic = self._placer.add_toxic(placed)
         toxic.update(set_t=self._lab.now(), cleared_t=None)
-        self.toxics.append(toxic)
+        self._toxics.append((placed, toxic))
         self._lab.note("toxic-set", **{name: value for name, value in toxic.items() if name != "note"})
         if toxic.get("note"):
             self._lab.note("warning", text=toxic["note"])
 
+    def _toxics_on(self) -> list[tuple[PlacedToxic, dict[str, Any]]]:
+        return [(placed, toxic) for placed, toxic in self._toxics if toxic["cleared_t"] is None]
+
     def _clear_toxic(self, toxic: dict[str, Any]) -> None:
+        toxic["cleared_t"] = self._lab.now()  # from here on it is no longer sure to act
         self._placer.remove_toxic(toxic)
-        toxic["cleared_t"] = self._lab.now()
         self._lab.note("toxic-cleared", name=toxic["name"], proxy=toxic["proxy"])
 
     # -- workloads -----------------------------------------------------------------------------------------------------

@@ -26,10 +26,26 @@ class Segment:
 
 @dataclass(frozen=True)
 class Passage:
-    """One stream's segments at the proxy: `came` from the end that speaks, `left` to the other."""
+    """One stream's segments at the proxy in the whole run: that came from the end that speaks, and that left.
 
-    came: list[Segment]
-    left: list[Segment]
+    `since`, `until`: while the toxic was there, wall time in ns; `came` and `left` are of that time.
+    """
+
+    all_came: list[Segment]
+    all_left: list[Segment]
+    since: int
+    until: int
+
+    def _meanwhile(self, segments: list[Segment]) -> list[Segment]:
+        return [one for one in segments if self.since <= one.time <= self.until]
+
+    @property
+    def came(self) -> list[Segment]:
+        return self._meanwhile(self.all_came)
+
+    @property
+    def left(self) -> list[Segment]:
+        return self._meanwhile(self.all_left)
 
     @property
     def data_came(self) -> list[Segment]:
@@ -59,13 +75,13 @@ def _passage(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
     from_proxy: list[Segment] = []
     for capture, onto in ((evidence.delivered, to_proxy), (evidence.sent, from_proxy)):
         for index in range(len(capture)):
-            if capture.node(index) == PROXY and start <= capture.times[index] <= end:
+            if capture.node(index) == PROXY:
                 packet = Packet.parse(capture.frame(index))
                 # Towards the service its port is the target on both sides of the proxy; on the way back the source.
                 theirs = packet.target_port if upstream else packet.source_port
                 if packet.protocol == TCP and theirs == port:
                     onto.append(Segment(capture.times[index], packet.payload_end - packet.payload_at, packet.flags))
-    return Passage(to_proxy, from_proxy)
+    return Passage(to_proxy, from_proxy, start, end)
 
 
 def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:
@@ -78,21 +94,26 @@ def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:
 
 
 def _byte_delays(passage: Passage) -> list[int]:
-    """For each segment that left: how long after the arrival of its last byte. For one connection's stream."""
+    """For each segment that came and left while the toxic was there: how long after the arrival of its last byte.
+
+    For one connection's stream, whose bytes are counted from its start: some were on their way when the toxic came.
+    """
     arrivals: list[tuple[int, int]] = []
     total = 0
-    for one in passage.data_came:
-        total += one.size
-        arrivals.append((total, one.time))
+    for one in passage.all_came:
+        if one.size:
+            total += one.size
+            arrivals.append((total, one.time))
     delays: list[int] = []
     sent = at = 0
-    for one in passage.data_left:
+    for one in (one for one in passage.all_left if one.size):
         sent += one.size
         while at < len(arrivals) and arrivals[at][0] < sent:
             at += 1
         if at == len(arrivals):
-            return delays
-        delays.append(one.time - arrivals[at][1])
+            break
+        if arrivals[at][1] >= passage.since and one.time <= passage.until:
+            delays.append(one.time - arrivals[at][1])
     return delays
 
 

@@ -9,6 +9,7 @@ import pytest
 from lab import stack
 from lab.checks import Verdict
 from lab.errors import UsageError
+from lab.evidence.evidence import Evidence
 from lab.faults.toxics import LatencyToxic, SlicerToxic
 from lab.lab import Lab
 from lab.report.text import lines
@@ -49,6 +50,26 @@ def test_leaves_its_mark(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> N
     result = run(load_scenario(file), Options(out=tmp_path))
     seen = next(check for check in result.checks if check.name == "fault_seen")
     assert seen.verdict == Verdict.PASS, "\n".join(lines(result))
+
+
+def test_ends_when_the_file_says(tmp_path: Path, needs_toxiproxy: None) -> None:
+    """50 messages, one after the other, 100 ms late each: they take 5 s, unless the delay ends long before they do."""
+    file = tmp_path / "for-a-while.yaml"
+    file.write_text(
+        "about: One toxic for a while.\n"
+        "workload:\n"
+        '  - tcp: {to: "toxiproxy:8082", framing: length2, messages: 50, size: 100B, window: 1}\n'
+        "faults:\n"
+        "  - {on: 'toxiproxy:8082', at: 300ms, for: 700ms, toxic: {type: latency, stream: upstream, latency: 100ms}}\n"
+        '  - {on: "client->toxiproxy", latency: 20ms}\n'
+        "checks: [reliability]\n"
+    )
+    result = run(load_scenario(file), Options(out=tmp_path))
+    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    evidence = Evidence(Path(result.evidence))
+    (begin,), (end,) = evidence.ledger.noted("toxic-set"), evidence.ledger.noted("toxic-cleared")
+    sent = [entry.arrived for entry in evidence.ledger.entries if entry.path == "client->toxiproxy"]
+    assert sent[0] < begin["t"] < end["t"] < sent[-1]
 
 
 def test_is_gone_when_removed(lab: Lab, needs_toxiproxy: None) -> None:
