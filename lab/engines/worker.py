@@ -36,6 +36,8 @@ class Worker:
         try:
             data = self._channel.recv(1 << 20)
         except TimeoutError as error:
+            # A late answer must not pass for the next order's. The process finds out and ends, and the lab with it.
+            self._channel.close()
             raise LabFailure(f"the {self._name} gave no answer within {seconds:g} s") from error
         if not data:
             raise LabFailure(f"the {self._name} ended")

@@ -59,6 +59,19 @@ def test_silence_has_a_limit(ends: tuple[socket.socket, socket.socket]) -> None:
         worker.ask({"do": "show"}, seconds=0.01)
 
 
+def test_a_late_answer_does_not_pass_for_the_next_one(ends: tuple[socket.socket, socket.socket]) -> None:
+    """The process learns that it is no longer listened to, and ends: so does its lab."""
+    ours, theirs = ends
+    worker = Worker("wire", ours)
+    with pytest.raises(LabFailure, match="no answer"):
+        worker.ask({"do": "show"}, seconds=0.01)
+    theirs.recv(100)
+    with pytest.raises(BrokenPipeError):
+        theirs.send(b'{"t": 5}')
+    with pytest.raises(LabFailure, match="the wire is gone"):
+        worker.ask({"do": "show"})
+
+
 def in_order(order: Mapping[str, Any]) -> dict[str, object]:
     if order["do"] == "set":
         raise UsageError("faults clash")
