@@ -87,7 +87,7 @@ class Hub:
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def start(self, plan: Plan) -> None:
-        """Join the plan's nodes and start the engine. LabError where that fails; then nothing is joined."""
+        """Join the plan's nodes and start the engine. LabError where that fails; such a hub is of no more use."""
         if self._engine is not None:
             raise UsageError("the hub has started already")
         engine = link_engine(plan.engine)
