@@ -22,6 +22,8 @@ from uuid import uuid4
 import docker
 import docker.errors
 import requests
+from docker.context import ContextAPI
+from docker.context.config import get_current_context_name
 
 from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
@@ -61,14 +63,35 @@ def check_host() -> None:
 
 def engine() -> Any:
     """A client of the Docker engine that DOCKER_HOST or the context names. MissingCapability where none answers."""
+    _check_context()
     try:
         client = docker.from_env(timeout=_ENGINE_SECONDS)
         client.ping()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        fix = "start Docker, or name its engine with DOCKER_HOST or `docker context use`; or go on without it"
+        words, fix = _why_none_answers(error)
         raise MissingCapability("docker", f"no Docker engine answers ({words})", fix) from error
     return client
+
+
+def _check_context() -> None:
+    """The SDK takes the default engine for a context that is not there, and the docker command refuses it."""
+    name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    if not os.environ.get("DOCKER_HOST") and ContextAPI.get_context(name) is None:
+        raise MissingCapability(
+            "docker", f"there is no Docker context {name!r}", "choose one that `docker context ls` names"
+        )
+
+
+def _why_none_answers(error: BaseException) -> tuple[str, str]:
+    """What the system said, below what the libraries made of it; and the fix."""
+    while error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, NameError):  # the SDK's own, where it could not import paramiko
+        return "an engine behind ssh:// needs paramiko", ".venv/bin/pip install paramiko"
+    if isinstance(error, PermissionError):
+        return "permission denied", "sudo usermod -aG docker $USER and log in again; or go on without Docker"
+    words = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return words, "start Docker, or name its engine with DOCKER_HOST or `docker context use`; or go on without it"
 
 
 def _check_image(client: Any, name: str) -> None:

@@ -103,7 +103,11 @@ def test_a_context_is_followed(tmp_path: Path) -> None:
     wrong = {**env, "DOCKER_HOST": "unix:///nowhere"}
     argv = [*LAB, "up", "--runtime", "compose", "--name", name]
     refused = subprocess.run(argv, cwd=tmp_path, env=wrong, capture_output=True, text=True)
-    assert (refused.returncode, "no Docker engine answers" in refused.stderr) == (4, True), refused.stderr
+    assert refused.returncode == 4
+    assert refused.stderr.startswith("lab: no Docker engine answers (No such file or directory). Fix: "), refused.stderr
+    nowhere = {**env, "DOCKER_CONTEXT": "nowhere"}
+    refused = subprocess.run(argv, cwd=tmp_path, env=nowhere, capture_output=True, text=True)
+    assert (refused.returncode, "there is no Docker context 'nowhere'" in refused.stderr) == (4, True), refused.stderr
 
 
 def test_netem_without_the_kernels_is_refused_by_name(engine: Any, tmp_path: Path) -> None:
