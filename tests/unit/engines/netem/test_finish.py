@@ -61,7 +61,7 @@ class Scene:
         self._see(11, True, time_ms, frame)
 
     def _see(self, device: int, outgoing: bool, time_ms: float, frame: bytes) -> None:
-        self.live.see(Sighting(device, outgoing, self.live.epoch + round(time_ms * MS), frame, len(frame)))
+        self.live.see(Sighting(device, outgoing, self.live.clock.offset_ns + round(time_ms * MS), frame, len(frame)))
 
     def end(self, counters: Counters | None = None, lost: int = 0) -> int:
         return finish(Run(self.live, self.timeline, {PATH: counters} if counters else {}, lost))
