@@ -21,6 +21,7 @@ import docker.errors
 import pytest
 
 from lab import control
+from lab.runtimes import compose
 from lab.runtimes.project import HOLDER_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from tests.conftest import RanOn
 
@@ -127,6 +128,12 @@ def rounds() -> list[Killed]:
 def scenario_with(victim: str, dice: random.Random) -> str:
     """Not every run has a toxiproxy."""
     return "toxiproxy-slices-frames" if victim == "toxiproxy" else dice.choice(SCENARIOS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_of_an_earlier_session(engine: Any) -> None:
+    """A machine that was switched off in the middle of a run has it still: the next lab that comes up takes it away."""
+    compose.sweep(engine)
 
 
 @pytest.mark.timeout(120)

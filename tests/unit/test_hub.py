@@ -107,7 +107,11 @@ class Hub:
             [sys.executable, "-m", "tests.unit.one_hub", str(folder), self.name],
             cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "UP_SECONDS": str(up_seconds)},
         )  # fmt: skip
-        self.controller = Controller(self.name)
+        try:
+            self.controller = Controller(self.name)
+        except OSError:
+            self.__exit__()
+            raise
 
     def plug(self, node: str, **answers: dict[str, Any]) -> Plug:
         return Plug(self.folder / "hub", node, {do.replace("_", "-"): answer for do, answer in answers.items()})
