@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from itertools import accumulate
+from statistics import mean, median
 from typing import Any
 
 from lab.checks.base import Finding
 from lab.evidence.evidence import Evidence
-from lab.packets import FIN, RST, TCP, Packet
+from lab.packets import ACK, FIN, RST, SYN, TCP, Packet
 
 PROXY = "toxiproxy"
 BANDWIDTH_SLICE_SECONDS = 0.1
+LEAST_WAIT_NS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Passage:
 def toxic_findings(evidence: Evidence, toxic: dict[str, Any]) -> tuple[bool, Finding]:
     """(not seen, what was seen or missed)"""
     name = f"{toxic['type']} {toxic['stream']} on {toxic['proxy']}"
-    seen = _SEEN[toxic["type"]](_passage(evidence, toxic), toxic["attributes"])
+    seen = SEEN[toxic["type"]](_passage(evidence, toxic), toxic["attributes"])
     if seen is None:
         return True, Finding(f"toxic {name} left no trace", "sent.pcapng, delivered.pcapng")
     return False, Finding(f"{seen}: {name}", "sent.pcapng, delivered.pcapng: interface toxiproxy")
@@ -98,15 +100,13 @@ def _byte_delays(passage: Passage) -> list[int]:
 
     For one connection's stream, whose bytes are counted from its start: some were on their way when the toxic came.
     """
-    arrivals: list[tuple[int, int]] = []
-    total = 0
-    for one in passage.all_came:
-        if one.size:
-            total += one.size
-            arrivals.append((total, one.time))
+    came = [one for one in passage.all_came if one.size]
+    arrivals = list(zip(accumulate(one.size for one in came), (one.time for one in came), strict=True))
     delays: list[int] = []
     sent = at = 0
-    for one in (one for one in passage.all_left if one.size):
+    for one in passage.all_left:
+        if not one.size:
+            continue
         sent += one.size
         while at < len(arrivals) and arrivals[at][0] < sent:
             at += 1
@@ -118,33 +118,41 @@ def _byte_delays(passage: Passage) -> list[int]:
 
 
 def _slicer(passage: Passage, attributes: dict[str, Any]) -> str | None:
-    """More and smaller segments leave than came, none larger than a slice may be."""
+    """Segments that leave are at most half as large as those that came: more of them could also be sent again."""
     came, left = passage.data_came, passage.data_left
-    if not came or len(left) < 2 * len(came):
+    if not came or not left or 2 * mean(one.size for one in left) > mean(one.size for one in came):
         return None
     return f"sliced {len(came)} segments into {len(left)}"
 
 
 def _bandwidth(passage: Passage, attributes: dict[str, Any]) -> str | None:
-    """It leaves more slowly than it came, and no more than the rate allows; toxiproxy deals in slices of 100 ms."""
-    came, left = passage.data_came, passage.data_left
-    if len(left) < 2:
+    """No more left than the rate allows (toxiproxy deals in slices of 100 ms), and what left had to wait for its turn.
+
+    A stream that is slower by itself waits for nothing, and a wait below a millisecond is any proxy's.
+    """
+    left, waits = passage.data_left, _byte_delays(passage)
+    if len(left) < 2 or not waits:
         return None
     seconds = (left[-1].time - left[0].time) / 1e9
     size = sum(one.size for one in left)
-    slower = seconds > (came[-1].time - came[0].time) / 1e9
     allowed = attributes["rate"] * 1000 * (seconds + 2 * BANDWIDTH_SLICE_SECONDS)
-    return f"{size / 1000 / seconds:.1f} kB/s" if slower and size <= allowed else None
+    turn_ns = median(one.size for one in left) / attributes["rate"] * 1e6
+    waited = median(waits) >= max(turn_ns, LEAST_WAIT_NS)
+    return f"{size / 1000 / seconds:.1f} kB/s" if waited and size <= allowed else None
 
 
 def _timeout(passage: Passage, attributes: dict[str, Any]) -> str | None:
-    """Data came, and none left."""
-    return "swallowed the data" if passage.data_came and not passage.data_left else None
+    """Data came while the way on was open, and none of it left, nor did it later."""
+    open_at_all = any(one.flags & ACK and not one.flags & (SYN | RST) for one in passage.all_left)
+    kept = sum(one.size for one in passage.all_came) > sum(one.size for one in passage.all_left)
+    return "swallowed the data" if open_at_all and kept and passage.data_came and not passage.data_left else None
 
 
 def _reset_peer(passage: Passage, attributes: dict[str, Any]) -> str | None:
-    resets = [one for one in (*passage.left, *passage.came) if one.flags & RST]
-    return f"{len(resets)} RST" if resets else None
+    """A RST leaves, and none had come before it: the other end's makes a proxy give up too."""
+    left = [one.time for one in passage.left if one.flags & RST]
+    came = [one.time for one in passage.came if one.flags & RST]
+    return f"{len(left)} RST" if left and not (came and came[0] <= left[0]) else None
 
 
 def _limit_data(passage: Passage, attributes: dict[str, Any]) -> str | None:
@@ -164,7 +172,7 @@ def _slow_close(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"closed {(left[0] - came[0]) / 1e6:.0f} ms late"
 
 
-_SEEN: dict[str, Callable[[Passage, dict[str, Any]], str | None]] = {
+SEEN: dict[str, Callable[[Passage, dict[str, Any]], str | None]] = {
     "latency": _latency,
     "slicer": _slicer,
     "bandwidth": _bandwidth,
@@ -173,3 +181,4 @@ _SEEN: dict[str, Callable[[Passage, dict[str, Any]], str | None]] = {
     "limit_data": _limit_data,
     "slow_close": _slow_close,
 }
+"""For each type of toxic: what was seen of it, in words; None where the same could have happened without it."""

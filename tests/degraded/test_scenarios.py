@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab import stack
 from lab.checks import Verdict
-from lab.faults import Fault, Match
-from lab.lab import Lab
 from lab.replay import replay
 from lab.report.result import RunResult
 from lab.report.text import lines
 from lab.runner import Options, run
-from lab.scenario import PlacedToxic, Scenario, load_scenario, shipped
+from lab.scenario import Scenario, load_scenario, shipped
 from tests.capabilities import missing
 from tests.conftest import RanOn
+from tests.degraded.deaf import Pretending, Silent
 
 SCENARIOS = [load_scenario(path) for path in shipped().values()]
 SEEDS = range(10)
@@ -55,38 +52,6 @@ def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, runtime: str,
     again = replay(Path(first.evidence), Options(out=tmp_path))
     repeated = next(check for check in again.checks if check.name == "replay")
     assert repeated.verdict == Verdict.PASS, told(again)
-
-
-class Silent:
-    """A deaf engine: it takes every fault, and does nothing."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
-        pass
-
-    def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
-        return {
-            "proxy": f"port-{placed.port}",
-            "port": placed.port,
-            "name": "deaf",
-            "type": placed.toxic.type,
-            "stream": placed.toxic.stream,
-            "attributes": placed.toxic.attributes(),
-            "note": None,
-        }
-
-    def remove_toxic(self, toxic: dict[str, Any]) -> None:
-        pass
-
-
-class Pretending(Silent):
-    """A worse one: the ledger shows each fault as set, but it never acts."""
-
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
-        never = Match(payload="no packet ever says this", until_ms=0.001)
-        self._lab.set_faults(path, *(fault.model_copy(update={"match": never}) for fault in faults[:1]))
 
 
 @ALL

@@ -12,11 +12,14 @@ from lab.errors import UsageError
 from lab.evidence.evidence import Evidence
 from lab.faults.toxics import LatencyToxic, SlicerToxic
 from lab.lab import Lab
+from lab.packets import RST, Packet
+from lab.report.result import RunResult
 from lab.report.text import lines
 from lab.runner import Options, run
-from lab.scenario import load_scenario
+from lab.scenario import Scenario, load_scenario, parse_scenario
 from tests.capabilities import missing
 from tests.conftest import RanOn
+from tests.degraded.deaf import DeafToxiproxy, Silent
 
 TOXICS = {
     "latency": "{type: latency, stream: upstream, latency: 100ms, jitter: 20ms}",
@@ -36,20 +39,50 @@ def needs_toxiproxy(needs_netns: None, ran_on: RanOn) -> None:
     ran_on("netns", "toxiproxy")
 
 
-@pytest.mark.parametrize("toxic", TOXICS.values(), ids=TOXICS)
-def test_leaves_its_mark(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
-    file = tmp_path / "one-toxic.yaml"
-    file.write_text(
+EACH = pytest.mark.parametrize("toxic", TOXICS.values(), ids=TOXICS)
+
+
+def one_toxic(toxic: str, patience: str = "2s", workload: str = "", fault: str = "") -> Scenario:
+    return parse_scenario(
         "about: One toxic.\n"
         "workload:\n"
-        '  - tcp: {to: "toxiproxy:8082", framing: length2, messages: 10, size: 4KiB, window: 10, timeout: 2s}\n'
+        "  - tcp: {to: 'toxiproxy:8082', framing: length2, messages: 10, size: 4KiB, window: 10, "
+        f"timeout: {patience}}}\n"
+        f"{workload}"
         "faults:\n"
+        f"{fault}"
         f"  - {{on: 'toxiproxy:8082', toxic: {toxic}}}\n"
-        "checks: [reliability]\n"
+        "checks: [reliability]\n",
+        "one-toxic",
     )
-    result = run(load_scenario(file), Options(out=tmp_path))
-    seen = next(check for check in result.checks if check.name == "fault_seen")
-    assert seen.verdict == Verdict.PASS, "\n".join(lines(result))
+
+
+def proof(result: RunResult) -> Verdict:
+    return next(check.verdict for check in result.checks if check.name == "fault_seen")
+
+
+@EACH
+def test_leaves_its_mark(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
+    result = run(one_toxic(toxic), Options(out=tmp_path))
+    assert proof(result) == Verdict.PASS, "\n".join(lines(result))
+
+
+@EACH
+def test_one_that_never_came_left_none(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
+    result = run(one_toxic(toxic), Options(out=tmp_path, placer=Silent))
+    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(lines(result))
+
+
+def test_anothers_reset_is_no_mark(tmp_path: Path, needs_toxiproxy: None) -> None:
+    """An answer that comes when the client has given up meets a RST (RFC 9293, 3.5.2): that was not toxiproxy."""
+    late = "  - {on: toxiproxy->client, latency: {delay: 300ms, match: {data: true}}}\n"
+    longer = "  - tcp: {to: 'tcp-server:8082', framing: length2, messages: 50, pace: 20ms}\n"
+    scenario = one_toxic("{type: reset_peer, stream: upstream}", "100ms", longer, late)
+    result = run(scenario, Options(out=tmp_path, placer=DeafToxiproxy))
+    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(lines(result))
+    came = Evidence(Path(result.evidence)).delivered
+    at_proxy = [Packet.parse(came.frame(index)) for index in range(len(came)) if came.node(index) == "toxiproxy"]
+    assert any(packet.flags & RST for packet in at_proxy), "the reset that is not to be taken for a mark"
 
 
 def test_ends_when_the_file_says(tmp_path: Path, needs_toxiproxy: None) -> None:

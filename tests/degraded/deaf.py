@@ -1,0 +1,49 @@
+"""Engines that do nothing of what they are asked, in the place of the runner's `Placer`: no run with one may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.faults import Fault, Match
+from lab.lab import Lab
+from lab.scenario import PlacedToxic
+
+
+class Silent:
+    """A deaf engine: it takes every fault, and does nothing."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        pass
+
+    def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
+        return {
+            "proxy": f"port-{placed.port}",
+            "port": placed.port,
+            "name": "deaf",
+            "type": placed.toxic.type,
+            "stream": placed.toxic.stream,
+            "attributes": placed.toxic.attributes(),
+            "note": None,
+        }
+
+    def remove_toxic(self, toxic: dict[str, Any]) -> None:
+        pass
+
+
+class Pretending(Silent):
+    """A worse one: the ledger shows each fault as set, but it never acts."""
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        never = Match(payload="no packet ever says this", until_ms=0.001)
+        self._lab.set_faults(path, *(fault.model_copy(update={"match": never}) for fault in faults[:1]))
+
+
+class DeafToxiproxy(Silent):
+    """The link engine does what it is told; only toxiproxy does not."""
+
+    def set(self, path: str, faults: Sequence[Fault]) -> None:
+        self._lab.set_faults(path, *faults)
