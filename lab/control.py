@@ -52,9 +52,14 @@ def running() -> list[str]:
 
 def connect(name: str) -> socket.socket:
     """A connection to the lab's supervisor, for more than one message. OSError where none of this name is up."""
+    return dial(address(name))
+
+
+def dial(end: str) -> socket.socket:
+    """A connection to whoever listens at this end: an abstract address or a file. OSError where nobody does."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        channel.connect(address(name))
+        channel.connect(end)
     except OSError:
         channel.close()
         raise

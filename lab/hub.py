@@ -32,6 +32,7 @@ from lab.topology import Node
 DEVICE = "lab0"
 EVIDENCE = Path("/evidence")
 READY = Path("/run/lab/ready")
+LOG = Path("/tmp/log")
 UP_SECONDS = 60.0
 PLUG_SECONDS = 10.0
 _SIZE = 1 << 17
@@ -79,7 +80,7 @@ class Hub:
         self._stopping = False
         self._finished: dict[str, Any] | None = None
         self._started = time.monotonic()
-        self._processes = Processes(Path("/tmp/log"), self._process_ended, self._stop)
+        self._processes = Processes(LOG, self._process_ended, self._stop)
         self._meeting = _meeting_socket()
         self._processes.listen(self._meeting, self._meet)
         self._processes.listen(self._control, self._accept)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lab import control
 from lab.runtimes import cables, netlink
 
 MEETING_POINT = "/run/lab/hub"
@@ -63,11 +64,9 @@ class Plug:
     def _hub(self) -> socket.socket:
         while True:
             _check_node()
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
-                channel.connect(MEETING_POINT)
+                channel = control.dial(MEETING_POINT)
             except OSError:
-                channel.close()
                 time.sleep(RETRY_SECONDS)
                 continue
             channel.settimeout(LOOK_SECONDS)

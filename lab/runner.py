@@ -138,8 +138,7 @@ def check_engine(engine: str, scenario: Scenario) -> None:
     """UsageError where the engine can't do what the scenario asks: each fault with those beside it as it begins."""
     placed = scenario.placed()
     for new in placed:
-        beside = [one.fault for one in placed if one.path == new.path and one.at_ms <= new.at_ms < one.until_ms]
-        link_engine(engine).check_faults(str(new.path), beside)
+        link_engine(engine).check_faults(str(new.path), new.beside(placed))
 
 
 def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:

@@ -7,7 +7,7 @@ docs/scenarios.md tells the format, docs/scenario.schema.json helps editors.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from itertools import chain
@@ -59,6 +59,10 @@ class PlacedFault:
     @property
     def until_ms(self) -> float:
         return FOREVER if self.for_ms is None else self.at_ms + self.for_ms
+
+    def beside(self, placed: Iterable[PlacedFault]) -> list[Fault]:
+        """Those of `placed` that are on its path when it begins, itself among them."""
+        return [one.fault for one in placed if one.path == self.path and one.at_ms <= self.at_ms < one.until_ms]
 
 
 @dataclass(frozen=True)
@@ -251,13 +255,8 @@ class Scenario(Entry):
         """At each moment at which a fault begins, the faults that then stand on its path must get along."""
         placed = [(number, one) for number, entry in enumerate(self.entries) for one in _faults_of(entry)]
         for number, one in placed:
-            standing = [
-                other.fault
-                for _, other in placed
-                if other.path == one.path and other.at_ms <= one.at_ms < other.until_ms
-            ]
             try:
-                check_composition(standing)
+                check_composition(one.beside(other for _, other in placed))
             except UsageError as error:
                 raise Misplaced(("faults", number), f"{error} ({one.path}, at {one.at_ms:g}ms)") from error
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from lab import hub
 from lab.errors import UsageError
-from lab.processes import Processes
 from lab.runtimes.base import Cable, Fork, LinkEngine, Plan
 
 
@@ -58,7 +57,7 @@ def main() -> None:
     hub.MEETING_POINT = str(folder / "hub")
     hub.READY = folder / "ready"
     hub.UP_SECONDS = float(os.environ.get("UP_SECONDS", "20"))
-    hub.Processes = lambda _, ended, stop: Processes(folder / "log", ended, stop)  # type: ignore[assignment,misc]
+    hub.LOG = folder / "log"
     hub.link_engine = _parrot
     hub.main({"LAB_NAME": sys.argv[2]})
 

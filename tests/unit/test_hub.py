@@ -35,19 +35,6 @@ def _retry(act: Callable[[], socket.socket]) -> socket.socket:
     return act()
 
 
-def _connected(meeting: Path) -> socket.socket:
-    def connect() -> socket.socket:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            channel.connect(str(meeting))
-        except OSError:
-            channel.close()
-            raise
-        return channel
-
-    return _retry(connect)
-
-
 class Plug:
     """Answers as a plug does; `answers` are for orders that this one answers otherwise; `orders` is what was asked."""
 
@@ -55,7 +42,7 @@ class Plug:
         self.orders: list[dict[str, Any]] = []
         self.cable = os.memfd_create(node)
         self._answers = {**ANSWERS, **answers}
-        self.channel = _connected(meeting)
+        self.channel = _retry(lambda: control.dial(str(meeting)))
         self.channel.send(json.dumps({"node": node}).encode())
         self._thread = threading.Thread(target=self._obey, daemon=True)
         self._thread.start()
