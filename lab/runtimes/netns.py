@@ -93,15 +93,27 @@ def publish(
 
 
 def _bound(kind: int, port: int) -> socket.socket:
-    end = socket.socket(socket.AF_INET, kind)
-    if kind == socket.SOCK_STREAM:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """A socket on that port; on any where it is taken, which a listening socket may learn of in listen(2) only.
+
+    socket(7): with SO_REUSEADDR two may bind one port as long as neither listens; labs do start at the same moment.
+    """
     try:
-        end.bind(("127.0.0.1", port))
+        return _bound_to(kind, port)
     except OSError:
-        end.bind(("127.0.0.1", 0))
-    if kind == socket.SOCK_STREAM:
-        end.listen(128)
+        return _bound_to(kind, 0)
+
+
+def _bound_to(kind: int, port: int) -> socket.socket:
+    end = socket.socket(socket.AF_INET, kind)
+    try:
+        if kind == socket.SOCK_STREAM:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        end.bind(("127.0.0.1", port))
+        if kind == socket.SOCK_STREAM:
+            end.listen(128)
+    except OSError:
+        end.close()
+        raise
     return end
 
 

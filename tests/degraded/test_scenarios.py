@@ -73,6 +73,7 @@ def test_no_verdict_changes_with_the_seed(needs_netns: None, tmp_path: Path) -> 
     def verdict(name: str, seed: int) -> tuple[str, int, str, str]:
         command = [sys.executable, "-m", "lab.cli", "run", name, "--seed", str(seed), "--json", "--out", str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.stdout, f"{name}, seed {seed}: {done.stderr}"
         report = json.loads(done.stdout)
         return name, seed, report["verdict"], done.stdout
 
