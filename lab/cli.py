@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -20,23 +21,29 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from lab import control, runner
+from lab import control, matrix, runner
+from lab.batch import run_all
+from lab.checks import Verdict
 from lab.doctor import examine
 from lab.errors import LabError, LabFailure, UsageError
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import RUNTIMES, Lab, sweep
+from lab.matrix import Cell
 from lab.replay import replay as replay_run
+from lab.report.grid import grid, markdown_report
 from lab.report.json_report import json_report
 from lab.report.junit import junit_report
 from lab.report.progress import progress
 from lab.report.result import EXIT_CODES, RunResult, worst_of
 from lab.report.text import lines, show, summary
-from lab.scenario import find_scenario, load_scenario, shipped
-from lab.schema import scenario_schema
+from lab.scenario import Scenario, find_scenario, load_scenario, shipped
+from lab.schema import results_schema, scenario_schema
 from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
 from lab.units import DURATIONS_MS, parse_quantity
 from lab.yaml_file import parse_yaml
 
+GRID_WIDTH = 160
+"""Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 lab_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
 
@@ -279,13 +286,15 @@ def scenarios(as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("what", nargs=-1, metavar="NAME|FILE...")
+@click.argument("what", nargs=-1, metavar="NAME|FILE|matrix...")
 @click.option("--all", "everything", is_flag=True, help="Every scenario that ships.")
 @click.option("--runtime", type=click.Choice([*RUNTIMES]), default="netns", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; the scenario's or random if not given.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Labs at the same time.")
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
 @click.option("--junit", type=click.Path(path_type=FilePath, dir_okay=False), help="Write JUnit XML to this file.")
+@click.option("--markdown", type=click.Path(path_type=FilePath, dir_okay=False), help="Write Markdown to this file.")
 @as_json
 def run(
     what: tuple[str, ...],
@@ -293,32 +302,60 @@ def run(
     runtime: str,
     engine: str,
     seed: int | None,
+    jobs: int,
     out: FilePath,
     junit: FilePath | None,
+    markdown: FilePath | None,
     as_json: bool,
 ) -> NoReturn:
-    """Run scenarios, by name or file; the exit code is the worst verdict's."""
+    """Run scenarios, by name or file, or cells of the matrix; the exit code is the worst verdict's.
+
+    matrix is every subject under every condition; matrix/SUBJECT and matrix/SUBJECT/CONDITION are a part of it, and
+    in both * stands for anything.
+    """
     names = (*what, *(shipped() if everything else ()))
     if not names:
         raise UsageError("lab run: no scenario given; expected names or files, or --all (see lab scenarios)")
-    loaded = [load_scenario(find_scenario(name)) for name in names]
-    if junit is not None and not junit.resolve().parent.is_dir():
-        raise UsageError(f"--junit {junit}: there is no folder {junit.parent}; create it first")
+    chosen = [one for name in names for one in _chosen(name)]
+    _check_files({"--junit": junit, "--markdown": markdown}, out)
+    options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out)
+    in_grid = sum(cell is not None for _, cell in chosen) > 1
+    started = time.monotonic()
+    found: dict[int, RunResult] = {}
+    with progress(len(chosen), Console(stderr=True)) as shown:
+        for number, result in run_all([scenario for scenario, _ in chosen], options, jobs, shown.running):
+            found[number] = result
+            # Of many cells those that passed are a word in the grid; what did not pass is told at once, whole.
+            if not as_json and not (in_grid and chosen[number][1] and result.verdict is Verdict.PASS):
+                _show_result(result)
+    results = [found[number] for number in range(len(chosen))]
+    placed = [(cell.subject, cell.condition, result) for (_, cell), result in zip(chosen, results, strict=True) if cell]
+    if junit is not None:
+        junit.write_text(junit_report(results), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(markdown_report(results, placed), encoding="utf-8")
+    if in_grid and not as_json:
+        console = Console()
+        Console(width=console.width if console.is_terminal else GRID_WIDTH).print(grid(placed))
+    _conclude(results, as_json, time.monotonic() - started)
+
+
+def _chosen(name: str) -> list[tuple[Scenario, Cell | None]]:
+    """The scenarios meant by one word of the command line, each with its cell where it is one of the matrix."""
+    if name.partition("/")[0] == matrix.PREFIX:
+        return [(cell.scenario, cell) for cell in matrix.cells(name)]
+    return [(load_scenario(find_scenario(name)), None)]
+
+
+def _check_files(files: dict[str, FilePath | None], out: FilePath) -> None:
+    """What will be written at the end can be written there, or nothing is started."""
+    for option, file in files.items():
+        if file is not None and not file.resolve().parent.is_dir():
+            raise UsageError(f"{option} {file}: there is no folder {file.parent}; create it first")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}; choose another folder") from error
-    results: list[RunResult] = []
-    with progress(len(loaded), Console(stderr=True)) as shown:
-        for scenario in loaded:
-            with shown.running(scenario.name) as say:
-                options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out, progress=say)
-                results.append(runner.run(scenario, options))
-            if not as_json:
-                _show_result(results[-1])
-    if junit is not None:
-        junit.write_text(junit_report(results), encoding="utf-8")
-    _conclude(results, as_json)
 
 
 @cli.command()
@@ -339,18 +376,19 @@ def _show_result(result: RunResult) -> None:
         show(line, console)
 
 
-def _conclude(results: list[RunResult], as_json: bool) -> NoReturn:
+def _conclude(results: list[RunResult], as_json: bool, seconds: float | None = None) -> NoReturn:
     if as_json:
         print(json_report(results))
     elif len(results) > 1:
-        show(summary(results), Console())
+        show(summary(results, seconds), Console())
     sys.exit(EXIT_CODES[worst_of(results)])
 
 
 @cli.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario files, for editors."""
-    _print_json(scenario_schema())
+@click.argument("what", type=click.Choice(["scenario", "results"]), default="scenario")
+def schema(what: str) -> None:
+    """Print the JSON Schema of scenario files, for editors, or that of the results of lab run --json."""
+    _print_json(scenario_schema() if what == "scenario" else results_schema())
 
 
 @cli.command()

@@ -9,6 +9,8 @@ Each message is one line for a person: what, where, what was expected, and a fix
 with `exit_code`; nothing else in the tree decides exit codes for errors.
 """
 
+from __future__ import annotations
+
 
 class LabError(Exception):
     """The root; never raised itself."""
@@ -32,6 +34,9 @@ class MissingCapability(LabError):
         self.name = name
         self.what = what
         self.fix = fix
+
+    def __reduce__(self) -> tuple[type[MissingCapability], tuple[str, str, str]]:
+        return type(self), (self.name, self.what, self.fix)
 
 
 class LabFailure(LabError):

@@ -31,6 +31,8 @@ from lab.scenario import DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWor
 FIRST_SOURCE_PORT = 20_000
 PORTS_PER_WORKLOAD = 500
 KILL_SECONDS = 5.0
+BEGIN_SECONDS = 10.0
+"""How long to wait for a workload's first packet: one that sends none for so long has begun all the same."""
 _numbers = itertools.count(1)
 
 
@@ -207,8 +209,8 @@ class _Story:
             self._carry_out(ahead.pop(0))
         commands = [self._command(number, one) for number, one in enumerate(self._scenario.workloads)]
         self.workloads = tuple(workload for workload, _ in commands)
-        started = time.monotonic()
-        running = []
+        running: list[subprocess.Popen[Any]] = []
+        before = self._lab.packets()
         try:
             for workload, argv in commands:
                 log = (self._folder / "log" / f"{workload.name}.txt").open("wb")
@@ -216,7 +218,8 @@ class _Story:
                     running.append(
                         self._lab.popen(workload.source, argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                     )
-            self._wait(running, ahead, started)
+            self._await_first_packet(running, before)
+            self._wait(running, ahead, time.monotonic())
         finally:
             for process in running:
                 if process.poll() is None:
@@ -224,6 +227,14 @@ class _Story:
             for process in running:
                 process.wait(KILL_SECONDS)
         self._heal()
+
+    def _await_first_packet(self, running: list[subprocess.Popen[Any]], before: int) -> None:
+        """Time 0 is when the network sees the workloads: how long their programs take to start is no part of it."""
+        limit = time.monotonic() + BEGIN_SECONDS
+        while self._lab.packets() == before and time.monotonic() < limit:
+            if all(process.poll() is not None for process in running):
+                return
+            time.sleep(0.002)
 
     def _wait(self, running: list[subprocess.Popen[Any]], ahead: list[Moment], started: float) -> None:
         """Until every workload ended or the scenario's time is over, carrying out each moment when it comes."""

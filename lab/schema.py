@@ -1,21 +1,23 @@
-"""The JSON Schema of scenario files, for editors. `lab schema` prints it; docs/ has a copy.
+"""The JSON Schemas of what goes in and what comes out: scenario files, and the results of `lab run --json`.
 
-It follows from the models. What no schema can say (which faults get along, which port speaks which framing) is left
-to `load_scenario`.
+`lab schema` prints them; docs/ has copies. They follow from the models. What no schema can say (which faults get along,
+which port speaks which framing) is left to `load_scenario`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from lab.checks import CHECKS
 from lab.faults import KINDS, Fault, Match
+from lab.report.json_report import Report
 from lab.scenario import CHOICE, WORKLOADS, FaultEntry, Scenario, ToxicEntry
 
 Schema = dict[str, Any]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def scenario_schema() -> Schema:
@@ -39,7 +41,13 @@ def scenario_schema() -> Schema:
         "anyOf": [{"enum": list(CHOICE)}, *(_only(name, refs[CHECKS[name].options]) for name in CHOICE)]
     }
     scenario["$defs"] = dict(sorted(defs.items()))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidy(scenario)}
+    return {"$schema": DIALECT, **_tidy(scenario)}
+
+
+def results_schema() -> Schema:
+    """Draft 2020-12, of `lab.report.json_report`; its `format` is the version."""
+    schema = TypeAdapter(Report).json_schema(mode="serialization")
+    return {"$schema": DIALECT, **schema}
 
 
 def _fault(fault: type[Fault], refs: dict[type[BaseModel], Schema], defs: Schema) -> Schema:

@@ -177,9 +177,9 @@ DnsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,
 class DnsWorkload(_Workload):
     """Names turned into addresses: by getaddrinfo (`lookup`) or by a resolver that speaks DNS itself (`resolve`).
 
-    `count` of them in all, taking `names` in turn (default: each once), `concurrency` at a time. `timeout_ms` is that
-    of one attempt for `resolve`, which tries `retries` more times; of the whole for `lookup`, where the C library
-    retries.
+    `count` of them in all, taking `names` in turn (default: each once), `concurrency` at a time and `pace_ms` apart.
+    `timeout_ms` is that of one attempt for `resolve`, which tries `retries` more times; of the whole for `lookup`,
+    where the C library retries, in a pool of `threads` (default: asyncio's own).
     """
 
     kind: ClassVar[str] = "dns"
@@ -192,12 +192,16 @@ class DnsWorkload(_Workload):
     timeout_ms: Annotated[Milliseconds, Field(gt=0)] = 2_000.0
     retries: Annotated[int, Field(strict=True, ge=0, le=9)] | None = None
     concurrency: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    pace_ms: Milliseconds = 0.0
+    threads: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     family: Literal[4, 6, "both"] = "both"
 
     @model_validator(mode="after")
     def _fits(self) -> DnsWorkload:
         if self.how == "lookup" and self.retries is not None:
             raise ValueError("retries goes with how: resolve; for lookup the C library decides; leave it out")
+        if self.how == "resolve" and self.threads is not None:
+            raise ValueError("threads goes with how: lookup; resolve needs none; leave it out")
         return self
 
     @property
@@ -214,9 +218,10 @@ class DnsWorkload(_Workload):
             f"--family={self.family}",
             _time_option("timeout", self.timeout_ms),
             f"--concurrency={self.concurrency}",
+            _time_option("pace", self.pace_ms),
         ]
         if self.how == "lookup":
-            return options
+            return options if self.threads is None else [*options, f"--pool-size={self.threads}"]
         retries = [] if self.retries is None else [f"--retries={self.retries}"]
         return [*options, *retries, f"--server={address}", f"--source-port={source_port}"]
 

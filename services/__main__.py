@@ -234,6 +234,7 @@ def dns_server(
 @click.option("--timeout", type=TIME, default="2s", help="Of one attempt (resolve), or in all (lookup).")
 @click.option("--retries", type=click.IntRange(min=0), help="(resolve) Further attempts; 2 unless given.")
 @click.option("--concurrency", type=COUNT, default=1, help="Names asked for at the same time.")
+@click.option("--pace", type=TIME, default="0s", help="Time between the beginnings of two.")
 @click.option("--pool-size", type=COUNT, help="(lookup) Threads; asyncio's own choice unless given.")
 @click.option("--source-port", type=SOURCE_PORT, help="(resolve) First port to ask from: each attempt has its own.")
 @journal_option
@@ -247,6 +248,7 @@ def dns_client(
     timeout: float,
     retries: int | None,
     concurrency: int,
+    pace: float,
     pool_size: int | None,
     source_port: int | None,
     journal: Path | None,
@@ -269,6 +271,7 @@ def dns_client(
         timeout_s=timeout,
         retries=2 if retries is None else retries,
         concurrency=concurrency,
+        pace_s=pace,
         pool_size=pool_size,
         source_port=source_port,
     )

@@ -54,6 +54,7 @@ class DnsWorkload:
     timeout_s: float = 2.0
     retries: int = 2
     concurrency: int = 1
+    pace_s: float = 0.0
     pool_size: int | None = None
     source_port: int | None = None
 
@@ -64,9 +65,12 @@ async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> in
     with Journal(journal_path, "dns-client") as journal:
         ask = _lookup(work) if work.how == "lookup" else _resolve(work, journal)
         turns = asyncio.Semaphore(work.concurrency)
+        gate = asyncio.Lock()
 
         async def in_turn(n: int) -> None:
             async with turns:
+                async with gate:
+                    await asyncio.sleep(work.pace_s if n else 0)
                 await _one(n, work, ask, journal, summary)
 
         await asyncio.gather(*(in_turn(n) for n in range(work.count)))

@@ -27,6 +27,7 @@ from services.targets import targets_of
 from services.udp_server import ACK, BATCH, MAX_DATAGRAM_BYTES
 
 CONN = 0  # one socket, one flow
+CLOSED = "closed"
 LINGER_S = 0.2  # how long to listen for duplicates once every answer is in
 
 
@@ -150,8 +151,10 @@ class _Exchange:
         self._loop.add_reader(sock, self._receive)
 
     def close(self) -> None:
-        """Stops listening."""
+        """Takes what is there, and stops listening: what comes later comes too late."""
         self._loop.remove_reader(self._sock)
+        self._receive()
+        self._journal.write("socket", "note", conn=CONN, why=CLOSED)
         self._sock.close()
 
     async def open_loop(self) -> None:

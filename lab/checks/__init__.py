@@ -19,6 +19,7 @@ from lab.checks import (
     ordering,
     rate,
     reliability,
+    reported,
     retransmissions,
     udp_accounting,
 )
@@ -36,6 +37,7 @@ CHECKS: dict[str, Check[Any]] = {
         framing,
         udp_accounting,
         dns,
+        reported,
         handshake,
         retransmissions,
         delay,

@@ -60,11 +60,8 @@ def _judge_wire(
 
 
 def _stream_of(one: Connection, on_wire: dict[tuple[bytes, int], Stream]) -> Stream | None:
-    if one.workload.target != "toxiproxy":
-        return next((stream for (_, port), stream in on_wire.items() if port == one.local_port), None)
-    sizes = {line["size"] for line in one.sent}
-    with_data = [stream for stream in on_wire.values() if stream.data]
-    return with_data[one.conn] if one.conn < len(with_data) and sizes else None
+    ports = {one.local_port} if one.workload.target != "toxiproxy" else set(one.peer_ports)
+    return next((stream for (_, port), stream in on_wire.items() if port in ports), None)
 
 
 def _decode(workload: Workload, stream: Stream, one: Connection, wrong: list[Finding]) -> list[str]:

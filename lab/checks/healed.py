@@ -9,6 +9,7 @@ from lab.evidence.evidence import Evidence
 def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     """Of the messages sent after the last fault was cleared, none may be without an answer; there must be one."""
     cleared = [fault.cleared_at for fault in evidence.ledger.faults]
+    cleared += [toxic["cleared_t"] for toxic in evidence.toxics]
     if not cleared or None in cleared:
         return conclude("healed", "", unclear=[Finding("no fault was set and cleared while the workload ran")])
     end = max(time for time in cleared if time is not None)

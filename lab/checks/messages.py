@@ -25,6 +25,8 @@ class Connection:
     received: list[Line] = field(default_factory=list)
     server_end: Line | None = None
     server_conns: list[int] = field(default_factory=list)
+    peer_ports: list[int] = field(default_factory=list)
+    """The client's ports as the server saw them: a proxy's own, where one is between."""
 
     @property
     def name(self) -> str:
@@ -64,15 +66,23 @@ def _add_server_side(found: list[Connection], journal: list[Line], workload: Wor
             ends[line["conn"]] = line
     by_port = {one.local_port: one for one in found if one.local_port is not None}
     for conn, port in peers.items():
-        # Through a proxy the server sees the proxy's port; then the messages themselves say whose they are.
-        owner = by_port.get(port) if workload.target != "toxiproxy" else _owner(found, frames.get(conn, []))
+        if workload.target != "toxiproxy":
+            owner = by_port.get(port)
+        else:
+            owner = _owner(found, frames.get(conn, []), ends.get(conn))
         if owner is not None:
             owner.received.extend(frames.get(conn, []))
             owner.server_end = ends.get(conn)
             owner.server_conns.append(conn)
+            owner.peer_ports.append(port)
 
 
-def _owner(found: list[Connection], frames: list[Line]) -> Connection | None:
+def _owner(found: list[Connection], frames: list[Line], end: Line | None) -> Connection | None:
+    """Through a proxy the server sees the proxy's port; the messages (raw: the whole stream) say whose they are."""
+    read = end.get("received_digest") if end is not None else None
+    for one in found:
+        if read is not None and one.close is not None and one.close.get("sent_digest") == read:
+            return one
     got = Counter(line["digest"] for line in frames)
     shared = [(sum(got[line["digest"]] for line in one.sent), -one.conn) for one in found]
     best = max(shared, default=(0, 0))

@@ -25,7 +25,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
             good += sum(reply["phase"] == "ok" for reply in one.replies)
             _judge_answers(one, wrong, unclear)
             if workload.framing == "raw":
-                _judge_streams(one, wrong)
+                _judge_streams(one, wrong, unclear)
             else:
                 _judge_arrivals(one, wrong)
     if not count:
@@ -61,9 +61,12 @@ def _judge_arrivals(one: Connection, wrong: list[Finding]) -> None:
             wrong.append(Finding(f"message {numbers[digest]} was answered but did not arrive", where))
 
 
-def _judge_streams(one: Connection, wrong: list[Finding]) -> None:
+def _judge_streams(one: Connection, wrong: list[Finding], unclear: list[Finding]) -> None:
     """Raw TCP has no messages: the bytes that the server read must be the bytes that were sent."""
-    if one.close is None or one.server_end is None:
+    if one.close is None:
+        return
+    if one.server_end is None:
+        unclear.append(Finding("the server's side of it was not found", one.name))
         return
     if "sent_digest" in one.close and one.close["phase"] == "ok":
         if one.close["sent_digest"] != one.server_end.get("received_digest"):

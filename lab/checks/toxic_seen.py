@@ -19,7 +19,7 @@ LEAST_WAIT_NS = 1_000_000
 
 @dataclass(frozen=True)
 class Segment:
-    """A TCP segment at the proxy: wall time in ns, payload bytes, flags."""
+    """A TCP segment at the proxy: wall time in ns, bytes of payload that were not there before, flags."""
 
     time: int
     size: int
@@ -76,14 +76,31 @@ def _passage(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
     to_proxy: list[Segment] = []
     from_proxy: list[Segment] = []
     for capture, onto in ((evidence.delivered, to_proxy), (evidence.sent, from_proxy)):
+        ends: dict[tuple[int, int], int] = {}
         for index in range(len(capture)):
             if capture.node(index) == PROXY:
                 packet = Packet.parse(capture.frame(index))
                 # Towards the service its port is the target on both sides of the proxy; on the way back the source.
                 theirs = packet.target_port if upstream else packet.source_port
                 if packet.protocol == TCP and theirs == port:
-                    onto.append(Segment(capture.times[index], packet.payload_end - packet.payload_at, packet.flags))
+                    onto.append(Segment(capture.times[index], _new_bytes(packet, ends), packet.flags))
     return Passage(to_proxy, from_proxy, start, end)
+
+
+def _new_bytes(packet: Packet, ends: dict[tuple[int, int], int]) -> int:
+    """Payload beyond what the connection's segments had before: TCP may send bytes again (RFC 9293, 3.8.1)."""
+    size, flow = packet.payload_end - packet.payload_at, (packet.source_port, packet.target_port)
+    end = (packet.seq + size) & 0xFFFFFFFF
+    new = size if flow not in ends else min(size, _ahead(end, ends[flow]))
+    if size and new:
+        ends[flow] = end
+    return new
+
+
+def _ahead(number: int, of: int) -> int:
+    """By how much a sequence number is beyond another; 0 where it is not."""
+    ahead = (number - of) & 0xFFFFFFFF
+    return ahead if ahead < 1 << 31 else 0
 
 
 def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:

@@ -10,13 +10,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
+from lab.checks.base import Check, CheckResult, Finding, Options, conclude
 from lab.evidence.evidence import Evidence, Workload
 from lab.evidence.pcapng import Capture
 from lab.faults.base import Effect
 from lab.packets import UDP, Packet, checksum_right
 
 Digests = Counter[str]
+
+
+class UdpOptions(Options):
+    """all_answered: whether each datagram must have been answered, as a client that asks again may expect."""
+
+    all_answered: bool = False
 
 
 @dataclass
@@ -29,7 +35,7 @@ class _Way:
     packets: set[int] = field(default_factory=set)
 
 
-def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
+def judge(evidence: Evidence, options: UdpOptions) -> CheckResult:
     """For all UDP workloads of a server together; answers only in echo mode, where they can be told apart."""
     wrong: list[Finding] = []
     unclear: list[Finding] = []
@@ -37,14 +43,32 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     for journal in dict.fromkeys(workload.server_journal for workload in evidence.of_kind("udp")):
         workloads = [one for one in evidence.of_kind("udp") if one.server_journal == journal]
         summaries.append(_judge_server(evidence, workloads, wrong, unclear))
+    if options.all_answered:
+        for workload in evidence.of_kind("udp"):
+            _judge_answers(evidence, workload, wrong, unclear)
     if not summaries:
         unclear.append(Finding("no UDP workload"))
     return conclude("udp_accounting", "; ".join(summaries), wrong, unclear)
 
 
+def _judge_answers(evidence: Evidence, workload: Workload, wrong: list[Finding], unclear: list[Finding]) -> None:
+    """A datagram that was never answered may have arrived all the same: unknown, so the check can't conclude."""
+    journal = evidence.journal(workload.client_journal)
+    ends = {
+        line["n"]: line for line in journal if line["op"] == "message" and line["phase"] in ("ok", "fail", "unknown")
+    }
+    for n in range(workload.messages):
+        end = ends.get(n)
+        if end is None or end["phase"] != "ok":
+            kind = wrong if end is not None and end["phase"] == "fail" else unclear
+            why = "no outcome" if end is None else end["why"]
+            kind.append(Finding(f"datagram {n} has no answer ({why})", workload.client_journal))
+
+
 def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Finding], unclear: list[Finding]) -> str:
     server, port, journal = workloads[0].target, workloads[0].port, workloads[0].server_journal
     there, back = _way(evidence, server, port, towards=True), _way(evidence, server, port, towards=False)
+    back.delivered -= _too_late(evidence, workloads)
     if there.fragments or back.fragments:
         unclear.append(Finding("datagrams larger than the MTU came in fragments, which are not accounted for"))
         return ""
@@ -83,6 +107,23 @@ def _collect(capture: Capture, way: _Way, digests: Digests, port: int, node: str
         elif (packet.target_port if towards else packet.source_port) == port and checksum_right(packet):
             digests[_digest(packet.payload)] += 1
             way.packets.add(capture.packets[index])
+
+
+def _too_late(evidence: Evidence, workloads: list[Workload]) -> Digests:
+    """Answers that were delivered when their client had closed its socket."""
+    late: Digests = Counter()
+    offset, capture = int(evidence.ledger.run["epoch_offset"]), evidence.delivered
+    for workload in workloads:
+        journal = evidence.journal(workload.client_journal)
+        closed = [line["t"] + offset for line in journal if line["op"] == "socket" and line["why"] == "closed"]
+        for index in range(len(capture)):
+            if not closed or capture.times[index] < closed[0]:
+                continue
+            packet = Packet.parse(capture.frame(index))
+            ends = (packet.protocol, packet.source_port, packet.target_port)
+            if ends == (UDP, workload.port, workload.source_port) and checksum_right(packet):
+                late[_digest(packet.payload)] += 1
+    return late
 
 
 def _digest(payload: bytes) -> str:
@@ -142,4 +183,4 @@ def _done(evidence: Evidence, way: _Way, effect: Effect) -> int:
     return sum(entry.did(effect) for entry in evidence.ledger.entries if entry.packet in way.packets)
 
 
-CHECK = Check("udp_accounting", NoOptions, judge)
+CHECK = Check("udp_accounting", UdpOptions, judge)

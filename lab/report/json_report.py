@@ -1,22 +1,25 @@
-"""Results as JSON for programs. `format` changes when a reader of the old one would misread the new one."""
+"""Results as JSON for programs: docs/results.schema.json, which `lab schema results` prints."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Literal
 
+from lab.checks.base import Verdict
 from lab.report.result import RunResult, worst_of
 
-FORMAT = 1
+
+@dataclass(frozen=True)
+class Report:
+    """`format` changes when a reader of the old one would misread the new one; `verdict` is the worst of all."""
+
+    format: Literal[1]
+    verdict: Verdict
+    results: tuple[RunResult, ...]
 
 
 def json_report(results: Sequence[RunResult]) -> str:
     """{"format": 1, "verdict": "PASS", "results": [...]}; a result has the fields of `RunResult`."""
-    report: dict[str, Any] = {
-        "format": FORMAT,
-        "verdict": worst_of(results),
-        "results": [asdict(result) for result in results],
-    }
-    return json.dumps(report, indent=2)
+    return json.dumps(asdict(Report(1, worst_of(results), tuple(results))), indent=2)

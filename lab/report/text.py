@@ -43,12 +43,12 @@ def _said(check: CheckResult) -> list[str]:
     return findings if check.name == PROOF and findings else [check.summary]
 
 
-def summary(results: Sequence[RunResult]) -> str:
-    """`19 scenarios: 18 PASS, 1 FAIL in 61.3 s`; what did not pass is named."""
+def summary(results: Sequence[RunResult], seconds: float | None = None) -> str:
+    """`19 scenarios: 18 PASS, 1 FAIL in 61.3 s`; what did not pass is named. `seconds` where some ran at once."""
     counts = Counter(result.verdict for result in results)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     bad = [result.scenario for result in results if result.verdict is not Verdict.PASS]
-    seconds = sum(result.seconds for result in results)
+    seconds = sum(result.seconds for result in results) if seconds is None else seconds
     what = "scenario" if len(results) == 1 else "scenarios"
     return f"{len(results)} {what}: {told} in {seconds:.1f} s" + (f" (not passed: {', '.join(bad)})" if bad else "")
 

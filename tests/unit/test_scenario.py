@@ -29,7 +29,7 @@ from lab.scenario import (
     parse_scenario,
     shipped,
 )
-from lab.schema import scenario_schema
+from lab.schema import results_schema, scenario_schema
 from lab.topology import Path as LabPath
 from lab.yaml_file import parse_yaml
 from tests.broken_scenarios import FAULTS, FILES, GOOD, WORKLOADS, with_faults, with_workload
@@ -173,6 +173,11 @@ def test_the_ones_that_were_promised_ship() -> None:
 def test_the_committed_schema_is_current() -> None:
     committed = (ROOT / "docs" / "scenario.schema.json").read_text()
     assert json.loads(committed) == scenario_schema(), "run: lab schema > docs/scenario.schema.json"
+
+
+def test_the_committed_schema_of_results_is_current() -> None:
+    committed = (ROOT / "docs" / "results.schema.json").read_text()
+    assert json.loads(committed) == results_schema(), "run: lab schema results > docs/results.schema.json"
 
 
 def test_the_schema_takes_what_files_can_say() -> None:

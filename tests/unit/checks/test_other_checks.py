@@ -13,8 +13,17 @@ from lab.checks import CHECKS, Verdict, run_check, worst
 from lab.errors import UsageError
 from lab.evidence.evidence import Evidence
 from lab.faults import Blackhole, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Rate, Reorder
-from tests.unit.checks.histories import MESSAGES, UDP, TcpHistory, datagrams, record, udp_history, write_journal
-from tests.virtual_wire import TO_UDP
+from tests.unit.checks.histories import (
+    MESSAGES,
+    UDP,
+    TcpHistory,
+    datagrams,
+    line,
+    record,
+    udp_history,
+    write_journal,
+)
+from tests.virtual_wire import CLIENT, MS, TO_UDP, UDP_SERVER, udp
 
 PATH = "client->udp-server"
 
@@ -155,3 +164,41 @@ def test_dns_answers(end: dict[str, Any], expected: Verdict, tmp_path: Path) -> 
     write_journal(tmp_path, "journal-dns-client-1.jsonl", lines)
     workload = replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl")
     assert run_check("dns", {}, Evidence(tmp_path, (workload,))).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [("ok", Verdict.PASS), ("unknown", Verdict.INCONCLUSIVE), ("fail", Verdict.FAIL)],
+)
+def test_each_datagram_may_have_to_be_answered(end: str, expected: Verdict, tmp_path: Path) -> None:
+    """The last of five ends so; without the option UDP promises no answer, and none is asked for."""
+    evidence = udp_history(tmp_path)
+    lines = [line("message", "invoke", n=number, data=data) for number, data in enumerate(MESSAGES)]
+    lines += [line("message", "ok", n=number, data=data) for number, data in enumerate(MESSAGES[:4])]
+    lines += [line("message", "note", n=None, data=b"Message Received")]
+    lines += [line("message", end, n=4, data=MESSAGES[4], why="why")]
+    write_journal(tmp_path, UDP.client_journal, lines)
+    assert run_check("udp_accounting", {"all_answered": True}, evidence).verdict == expected
+    assert run_check("udp_accounting", {}, evidence).verdict == Verdict.PASS
+
+
+@pytest.mark.parametrize(("closed_ms", "expected"), [(3, Verdict.PASS), (30, Verdict.FAIL)])
+def test_an_answer_that_comes_too_late_is_nobody_s_to_receive(
+    closed_ms: int, expected: Verdict, tmp_path: Path
+) -> None:
+    """The answer is delivered after 7 ms; a client that had closed its socket by then can't have received it."""
+    answer = udp(MESSAGES[0], source=UDP_SERVER, target=CLIENT, port=41_234, to=UDP.source_port or 0)
+    record(tmp_path, [*datagrams(MESSAGES[:1]), answer], [("udp-server->client", Latency(delay_ms=5))])
+    lines = [line("message", "invoke", n=0, data=MESSAGES[0]), line("message", "unknown", n=0)]
+    lines += [line("socket", "note", why="closed", t=closed_ms * MS)]
+    write_journal(tmp_path, UDP.client_journal, lines)
+    write_journal(tmp_path, UDP.server_journal, [line("datagram", "invoke", n=0, data=MESSAGES[0])])
+    assert run_check("udp_accounting", {}, Evidence(tmp_path, (UDP,))).verdict == expected
+
+
+def test_healing_waits_for_toxics_too(tmp_path: Path) -> None:
+    """Messages leave at 2 to 6 ms; the toxic was gone after 4 or after 40."""
+    evidence = TcpHistory().write(tmp_path)
+    for cleared_ms, expected in ((4, Verdict.PASS), (40, Verdict.INCONCLUSIVE)):
+        healed = replace(evidence, toxics=({"cleared_t": cleared_ms * MS},))
+        assert run_check("healed", {}, healed).verdict == expected

@@ -6,15 +6,18 @@ import io
 import json
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 from rich.console import Console
 
 from lab.checks.base import CheckResult, Finding, Verdict
+from lab.report.grid import grid, markdown_report
 from lab.report.json_report import json_report
 from lab.report.junit import junit_report
 from lab.report.progress import progress
 from lab.report.result import EXIT_CODES, RunResult, worst_of
 from lab.report.text import lines, show, summary
+from lab.schema import results_schema
 
 SEEN = CheckResult(
     "fault_seen",
@@ -92,6 +95,34 @@ def test_json_has_a_format_and_everything() -> None:
         "where": "sent.pcapng frame 2 (ledger 2)",
     }
     assert report["results"][3]["error"] == "the lab died"
+
+
+def test_json_is_what_the_published_schema_says() -> None:
+    schema = results_schema()
+    jsonschema.validate(json.loads(json_report(ALL)), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"format": 2, "verdict": "PASS", "results": []}, schema)
+
+
+PLACED = [("tcp-line", "loss", PASSED), ("udp-bare", "loss", FAILED), ("udp-bare", "flap", BROKEN)]
+
+
+def test_the_grid_has_a_row_for_each_condition() -> None:
+    out = io.StringIO()
+    Console(file=out, width=60).print(grid(PLACED))
+    assert [line.split() for line in out.getvalue().splitlines()[-2:]] == [
+        ["loss", "PASS", "FAIL"],
+        ["flap", "-", "INCONCLUSIVE"],
+    ]
+
+
+def test_markdown_has_the_grid_and_what_was_measured() -> None:
+    page = markdown_report(ALL, PLACED).splitlines()
+    assert page[0] == "# FAIL"
+    assert "|  | tcp-line | udp-bare |" in page
+    assert "| flap | - | INCONCLUSIVE |" in page
+    assert any(line.startswith("| a-pass | PASS | netns/wire | 7 | fault_seen: dropped 1 of 25") for line in page)
+    assert "| a-inconclusive | INCONCLUSIVE | netns/wire | 7 | the lab died | runs/a |" in page
 
 
 def test_junit_never_shows_unproven_as_passed() -> None:

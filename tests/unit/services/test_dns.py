@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,18 @@ def results(journal: Path) -> dict[str, Any]:
     """How each name ended: its addresses, or why there are none."""
     ends = [line for line in read_journal(journal, "resolve") if line["phase"] in ("ok", "fail", "unknown")]
     return {line["name"]: line["addresses"] or (line["phase"], line["why"]) for line in ends}
+
+
+def test_a_pace_lies_between_two_beginnings(start: Start, tmp_path: Path) -> None:
+    journal = tmp_path / "client.jsonl"
+    work = {"names": ("tcp-server",), "count": 4, "concurrency": 4, "pace_s": 0.02}
+    service = serve(start)
+    asyncio.run(
+        dns_client.run(DnsWorkload(how="resolve", server=f"127.0.0.1:{service.port()}", **work), journal, as_json=True)
+    )
+    begun = [line["t"] for line in read_journal(journal, "resolve", "invoke")]
+    assert len(begun) == 4
+    assert all(later - sooner >= 19e6 for sooner, later in pairwise(begun))
 
 
 @pytest.mark.parametrize("host", LOOPBACKS)

@@ -1,0 +1,53 @@
+"""Several scenarios, some of them at once: each in a lab, and with `jobs` above 1 in a process, of its own.
+
+A lab waits most of its time, so several go on one core. Processes, because judging one run would hold up the faults
+of another; they end with this one, however it ends, and their labs with them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from lab import runner
+from lab.report.result import RunResult
+from lab.runtimes.linux import die_with_parent
+from lab.scenario import Scenario
+
+Running = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+"""A scenario's name -> for as long as it runs; what it yields takes words on what it does just now."""
+
+
+def run_all(
+    scenarios: Sequence[Scenario], options: runner.Options, jobs: int, running: Running
+) -> Iterator[tuple[int, RunResult]]:
+    """(place in `scenarios`, result), as they end. The first UsageError or MissingCapability starts no more of them."""
+    if jobs == 1:
+        for number, scenario in enumerate(scenarios):
+            with running(scenario.name) as say:
+                result = runner.run(scenario, replace(options, progress=say))
+            yield number, result
+        return
+    context = multiprocessing.get_context("forkserver")
+    with (
+        ProcessPoolExecutor(jobs, context, die_with_parent, (signal.SIGTERM,)) as processes,
+        ThreadPoolExecutor(jobs) as threads,
+    ):
+
+        def one(scenario: Scenario) -> RunResult:
+            with running(scenario.name):
+                return processes.submit(runner.run, scenario, options).result()
+
+        waiting: dict[Future[RunResult], int] = {
+            threads.submit(one, scenario): number for number, scenario in enumerate(scenarios)
+        }
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            for future in waiting:
+                future.cancel()
