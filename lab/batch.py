@@ -7,15 +7,17 @@ of another; they end with this one, however it ends, and their labs with them.
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
+import select
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from lab import runner
+from lab.errors import LabFailure
 from lab.report.result import RunResult
-from lab.runtimes.linux import die_with_parent
 from lab.scenario import Scenario
 
 Running = Callable[[str], AbstractContextManager[Callable[[str], None]]]
@@ -25,7 +27,10 @@ Running = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 def run_all(
     scenarios: Sequence[Scenario], options: runner.Options, jobs: int, running: Running
 ) -> Iterator[tuple[int, RunResult]]:
-    """(place in `scenarios`, result), as they end. The first UsageError or MissingCapability starts no more of them."""
+    """(place in `scenarios`, result), as they end.
+
+    The first UsageError or MissingCapability starts no more of them. LabFailure where a process of them was killed.
+    """
     if jobs == 1:
         for number, scenario in enumerate(scenarios):
             with running(scenario.name) as say:
@@ -34,13 +39,16 @@ def run_all(
         return
     context = multiprocessing.get_context("forkserver")
     with (
-        ProcessPoolExecutor(jobs, context, die_with_parent, (signal.SIGTERM,)) as processes,
+        ProcessPoolExecutor(jobs, context, _end_with, (os.getpid(),)) as processes,
         ThreadPoolExecutor(jobs) as threads,
     ):
 
         def one(scenario: Scenario) -> RunResult:
             with running(scenario.name):
-                return processes.submit(runner.run, scenario, options).result()
+                try:
+                    return processes.submit(runner.run, scenario, options).result()
+                except BrokenExecutor as error:
+                    raise LabFailure("a process that ran scenarios was killed; what it ran has no verdict") from error
 
         waiting: dict[Future[RunResult], int] = {
             threads.submit(one, scenario): number for number, scenario in enumerate(scenarios)
@@ -51,3 +59,15 @@ def run_all(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _end_with(pid: int) -> None:
+    """Let this process, and with it its lab, end with that one. (PR_SET_PDEATHSIG would bind it to the fork server.)"""
+
+    def watch() -> None:
+        try:
+            select.select([os.pidfd_open(pid)], [], [])
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from lab import stack
-from lab.batch import run_all
+from lab import control, stack
 from lab.checks import Verdict
 from lab.matrix import Cell, cells
-from lab.report.progress import progress
 from lab.report.text import lines
-from lab.runner import Options
+from lab.runner import Options, run
 from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.deaf import Pretending, Silent
@@ -54,7 +57,35 @@ def each_condition_once() -> list[Cell]:
 @pytest.mark.parametrize("deaf", [Silent, Pretending])
 def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, tmp_path: Path) -> None:
     scenarios = [cell.scenario for cell in each_condition_once()]
-    with progress(len(scenarios), Console(stderr=True)) as shown:
-        results = [one for _, one in run_all(scenarios, Options(out=tmp_path, placer=deaf), JOBS, shown.running)]
+    with ThreadPoolExecutor(JOBS) as pool:
+        results = list(pool.map(lambda one: run(one, Options(out=tmp_path, placer=deaf)), scenarios))
     assert len(results) == len(scenarios)
     assert ["\n".join(lines(one)) for one in results if one.verdict == Verdict.PASS] == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_end_before_the_end_leaves_nothing(how: signal.Signals, needs_all: None, tmp_path: Path) -> None:
+    """Whoever ends `lab run` ends the processes that run its scenarios, and their labs."""
+    command = [sys.executable, "-m", "lab.cli", "run", "matrix/tcp-line", "--jobs=3", f"--out={tmp_path}"]
+    before = set(control.running())
+    runs = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: len(set(control.running()) - before) == 3)
+    os.killpg(runs.pid, how) if how == signal.SIGINT else runs.send_signal(how)
+    runs.wait(10)
+    until(lambda: not set(control.running()) - before and not of_session(runs.pid))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "waited 20 s in vain"
+        time.sleep(0.02)
+
+
+def of_session(session: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(int(entry.name)) == session:
+                found.append(int(entry.name))
+    return found
