@@ -174,6 +174,11 @@ class Supervisor(Holder):
             services[plug_of(node.name)] = {}
         if self._order["work"] is not None and "client" in services:
             services["client"] |= project.with_folder(self._order["work"])
+        if self._order["guest"] is not None:
+            name, made = self._order["guest"]
+            node = next(node for node in self._plan.nodes if node.name == name)
+            services[name] = {**made, **project.as_node(node)}
+            services[plug_of(name)] = project.plug_for(name)
         services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
         labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
         (self._folder / "compose.yaml").write_text(project.overlay(services, labels))
@@ -282,7 +287,9 @@ class Supervisor(Holder):
         facts = json.loads(data)
         if not self._stopping:
             service, code = facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode")
-            self.failed(f"container {service} ended (exit status {code}), so the lab ended; see log/{service}.txt")
+            self.failed(
+                f"container {service} ended (exit status {code}), so the lab ended; see log/{service}.txt", service
+            )
 
     def _take(self, channel: socket.socket, order: dict[str, Any]) -> None:
         if order["do"] == "hold":
@@ -414,8 +421,7 @@ def _run(order: Mapping[str, Any]) -> int:
         reason = supervisor.failed(str(error))
         message = _as_message(error, reason)
     finally:
-        end = supervisor.finish()
-        (Path(plan.evidence or ".") / "end.json").write_text(json.dumps({"reason": reason, **end}) + "\n")
+        supervisor.leave_word(reason, supervisor.finish())
     supervisor.release_undertaker()
     if message is not None:  # only now: who hears it may count on nothing being left
         supervisor.tell(**message)

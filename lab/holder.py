@@ -23,6 +23,7 @@ class Holder:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._failure: str | None = None
+        self._part: str | None = None
         self._stopping = False
         self._finished: dict[str, Any] | None = None
         self._lifeline = socket.socket(fileno=plan.lifeline)
@@ -38,11 +39,18 @@ class Holder:
         except OSError:
             self._stopping = True
 
-    def failed(self, reason: str) -> str:
-        """Note why the lab ends; returns the first reason there was."""
-        self._failure = self._failure or reason
+    def failed(self, reason: str, part: str | None = None) -> str:
+        """Note why the lab ends, and which part of it ended; returns the first reason there was."""
+        if self._failure is None:
+            self._failure, self._part = reason, part
         self._stopping = True
         return self._failure
+
+    def leave_word(self, reason: str, end: dict[str, Any]) -> None:
+        """Why the lab ended, beside its evidence."""
+        if self._plan.evidence is not None:
+            word = {"reason": reason, "part": self._part, **end}
+            (Path(self._plan.evidence) / "end.json").write_text(json.dumps(word) + "\n")
 
     def _process_ended(self, name: str, how: str) -> None:
         raise NotImplementedError

@@ -25,6 +25,7 @@ from lab.engines.toxiproxy import ToxiproxyEngine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
 from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
 from lab.runtimes import compose, netns
+from lab.runtimes.base import Guest
 from lab.runtimes.standing import Runtime, Standing, Wish
 from lab.topology import Network, Path, parse_paths
 
@@ -66,6 +67,7 @@ class Lab:
         publish: Sequence[stack.Publish] = stack.PUBLISHED,
         udp_mode: str = "ack",
         forced_drops: FilePath | None = None,
+        guest: Guest | None = None,
         progress: Callable[[str], None] = quiet,
     ) -> Lab:
         """Stand a lab up and wait until every server listens.
@@ -78,6 +80,7 @@ class Lab:
             network: the lab's own address block; where None, the usual one, or the first free one after it.
             evidence: folder for ledger, captures and journals
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
+            guest: a server of your own, in a node of its own beside `nodes`.
             publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
@@ -101,13 +104,14 @@ class Lab:
             engine=engine,
             seed=random.SystemRandom().randrange(1_000_000) if seed is None else seed,
             network=network,
-            nodes=tuple(nodes),
+            nodes=(*nodes, *([guest.node] if guest else [])),
             evidence=folder,
             record=record,
             publish=tuple(publish),
             udp_mode=udp_mode,
             forced_drops=forced_drops.resolve() if forced_drops else None,
             notes=(*notes, *why),
+            guest=guest,
         )
         return cls(name, place.stand_up(wish, progress), place.NAME)
 
@@ -164,12 +168,18 @@ class Lab:
         """Whether this lab has ended, by itself or because it was killed."""
         return self.name not in control.running()
 
-    def why_gone(self, evidence: FilePath) -> str:
-        """The reason that a lab which ended by itself left with its evidence; waits for it, but not for ever."""
+    def why_gone(self, evidence: FilePath) -> tuple[str, str | None]:
+        """Why a lab ended by itself, as it left word with its evidence, and which part of it ended, if one did.
+
+        Waits for that word, but not for ever.
+        """
         file, deadline = evidence / "end.json", time.monotonic() + DOWN_SECONDS
         while not file.exists() and self._buried_later and time.monotonic() < deadline:
             time.sleep(0.05)
-        return str(json.loads(file.read_text())["reason"]) if file.exists() else "the lab's supervisor was killed"
+        if not file.exists():
+            return "the lab's supervisor was killed", None
+        end = json.loads(file.read_text())
+        return str(end["reason"]), end.get("part")
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

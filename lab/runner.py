@@ -26,7 +26,8 @@ from lab.faults import Fault
 from lab.lab import Lab, new_folder, quiet
 from lab.moments import Moment, moments
 from lab.report.result import RunResult
-from lab.scenario import DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
+from lab.scenario import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
+from lab.scenario import Workload as ScenarioWorkload
 
 FIRST_SOURCE_PORT = 20_000
 PORTS_PER_WORKLOAD = 500
@@ -114,7 +115,10 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
         except LabError as error:
             if lab is not None and lab.ends_by_itself():
-                result = replace(result, error=lab.why_gone(folder))
+                reason, part = lab.why_gone(folder)
+                # That the server under test died is what the run found out; any other part's death proves nothing.
+                verdict = Verdict.FAIL if part == stack.OWN else Verdict.INCONCLUSIVE
+                result = replace(result, error=reason, verdict=verdict)
             elif isinstance(error, UsageError | MissingCapability):
                 raise
             else:
@@ -154,6 +158,7 @@ def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> L
         publish=stack.CONTROL,
         udp_mode=next((one.mode for one in scenario.workloads if isinstance(one, UdpWorkload)), "ack"),
         forced_drops=options.forced_drops,
+        guest=scenario.server.guest() if scenario.server is not None else None,
         progress=options.progress,
     )
 
@@ -162,8 +167,10 @@ def nodes_for(scenario: Scenario) -> tuple[str, ...]:
     """Those of the standard nodes that the scenario speaks of, in their usual order."""
     wanted = {"dns-server"}
     for workload in scenario.workloads:
-        # The names asked of DNS are the nodes' own, so they all have to be there.
-        wanted |= set(stack.NODES) if isinstance(workload, DnsWorkload) else {workload.source, workload.target}
+        if isinstance(workload, DnsWorkload):
+            wanted |= set(stack.NODES)  # the names asked of DNS are the nodes' own, so they all have to be there
+        else:
+            wanted |= workload.nodes
     for placed in scenario.placed():
         wanted |= {placed.path.source, placed.path.target}
     if "toxiproxy" in wanted:
@@ -210,6 +217,7 @@ class _Story:
         commands = [self._command(number, one) for number, one in enumerate(self._scenario.workloads)]
         self.workloads = tuple(workload for workload, _ in commands)
         running: list[subprocess.Popen[Any]] = []
+        ended: list[int | None] = []
         before = self._lab.packets()
         try:
             for workload, argv in commands:
@@ -220,12 +228,14 @@ class _Story:
                     )
             self._await_first_packet(running, before)
             self._wait(running, ahead, time.monotonic())
+            ended = [process.poll() for process in running]
         finally:
             for process in running:
                 if process.poll() is None:
                     process.terminate()
             for process in running:
                 process.wait(KILL_SECONDS)
+        self.workloads = tuple(replace(one, status=status) for one, status in zip(self.workloads, ended, strict=True))
         self._heal()
 
     def _await_first_packet(self, running: list[subprocess.Popen[Any]], before: int) -> None:
@@ -284,16 +294,20 @@ class _Story:
 
     # -- workloads -----------------------------------------------------------------------------------------------------
 
-    def _command(self, number: int, one: TcpWorkload | UdpWorkload | DnsWorkload) -> tuple[Workload, list[str]]:
+    def _command(self, number: int, one: ScenarioWorkload) -> tuple[Workload, list[str]]:
         """What the checks need to know of a workload, and the client's command line."""
-        source_port = FIRST_SOURCE_PORT + PORTS_PER_WORKLOAD * number
         name = f"{one.kind}-client-{number + 1}"
+        if isinstance(one, CommandWorkload):
+            addresses = {node: facts["ipv4"] for node, facts in self._nodes.items()}
+            known = Workload(name, one.kind, "", "", one.source, "", 0, "", None, 0, 0, None)
+            return known, one.argv(addresses)
+        source_port = FIRST_SOURCE_PORT + PORTS_PER_WORKLOAD * number
         journal = f"journal-{name}.jsonl"
         workload = Workload(
             name=name,
             kind=one.kind,
             client_journal=journal,
-            server_journal=f"journal-{'tcp-server' if one.target == 'toxiproxy' else one.target}.jsonl",
+            server_journal="" if one.target == stack.OWN else f"journal-{_serving(one.target)}.jsonl",
             source=one.source,
             target=one.target,
             port=one.port,
@@ -307,6 +321,10 @@ class _Story:
         to = f"[{address}]:{one.port}" if ":" in address else f"{address}:{one.port}"
         argv = ["python", "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
         return workload, [*argv, "--journal", f"{self._inside}/{journal}"]
+
+
+def _serving(target: str) -> str:
+    return "tcp-server" if target == "toxiproxy" else target
 
 
 def _run_file(scenario: Scenario, seed: int, options: Options) -> str:

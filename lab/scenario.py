@@ -21,15 +21,18 @@ from lab.errors import UsageError
 from lab.faults import KINDS, Fault, Match, check_composition, fault_from_yaml
 from lab.faults.toxics import AnyToxic
 from lab.problems import Entry, Misplaced, Where, hint, problems, refuse_unknown, shown
-from lab.stack import NODES, TCP_PORTS
+from lab.runtimes.base import Guest
+from lab.stack import NODES, OWN, TCP_PORTS
 from lab.topology import Path, parse_paths
 from lab.units import Milliseconds
-from lab.workload import DnsWorkload, TcpWorkload, UdpWorkload, Workload
+from lab.workload import CommandWorkload, DnsWorkload, TcpWorkload, UdpWorkload, Workload
 from lab.yaml_file import YamlFile, dotted, parse_yaml, read_yaml
 
 __all__ = [
+    "CommandWorkload",
     "DnsWorkload",
     "FaultEntry",
+    "OwnServer",
     "PlacedFault",
     "PlacedToxic",
     "Scenario",
@@ -104,14 +107,14 @@ class FaultEntry(_Timed):
     @model_validator(mode="after")
     def _has_paths(self) -> FaultEntry:
         try:
-            parse_paths(self.on, NODES)
+            parse_paths(self.on, (*NODES, OWN))
         except UsageError as error:
             raise Misplaced(("on",), str(error)) from error
         return self
 
     def placed(self) -> Iterator[PlacedFault]:
         """One for each directed path and fault."""
-        for path in parse_paths(self.on, NODES):
+        for path in parse_paths(self.on):
             for fault in self.faults:
                 yield PlacedFault(path, fault, self.at_ms, self.for_ms)
 
@@ -158,7 +161,37 @@ AnyEntry = Annotated[
     Annotated[FaultEntry, Tag("(fault)")] | Annotated[ToxicEntry, Tag("(toxic)")], Discriminator(_kind_of_entry)
 ]
 
-WORKLOADS: dict[str, type[Workload]] = {one.kind: one for one in (TcpWorkload, UdpWorkload, DnsWorkload)}
+
+class OwnServer(Entry):
+    """The user's own server, in the node `server`: a command (netns), an image or a Compose file's service (compose).
+
+    With an image `command` is what to run in it. The lab is up when the server listens on its port.
+    """
+
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
+    image: Annotated[str, Field(min_length=1)] | None = None
+    compose: Annotated[str, Field(min_length=1)] | None = None
+    service: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> OwnServer:
+        if self.image is not None and self.compose is not None:
+            raise ValueError("image and compose are two servers; expected one; drop the other")
+        if (self.compose is None) != (self.service is None):
+            raise ValueError("compose names a file and service the one in it; expected both or neither")
+        if self.command is None and self.image is None and self.compose is None:
+            raise ValueError("names no server; expected command, image, or compose with service")
+        return self
+
+    def guest(self) -> Guest:
+        return Guest(OWN, (f"{self.protocol}/{self.port}",), self.command or (), self.image, self.compose, self.service)
+
+
+WORKLOADS: dict[str, type[Workload]] = {
+    one.kind: one for one in (TcpWorkload, UdpWorkload, DnsWorkload, CommandWorkload)
+}
 
 
 def _kind_of_workload(value: Any) -> str | None:
@@ -175,11 +208,12 @@ def _fields_of(value: Any) -> Any:
 AnyWorkload = Annotated[
     Annotated[TcpWorkload, BeforeValidator(_fields_of), Tag("tcp")]
     | Annotated[UdpWorkload, BeforeValidator(_fields_of), Tag("udp")]
-    | Annotated[DnsWorkload, BeforeValidator(_fields_of), Tag("dns")],
+    | Annotated[DnsWorkload, BeforeValidator(_fields_of), Tag("dns")]
+    | Annotated[CommandWorkload, BeforeValidator(_fields_of), Tag("command")],
     Discriminator(
         _kind_of_workload,
         custom_error_type="workload",
-        custom_error_message="expected one of tcp, udp, dns with its fields, such as tcp: {framing: line, ...}",
+        custom_error_message="expected tcp, udp, dns or command with its fields, such as tcp: {framing: line, ...}",
     ),
 ]
 
@@ -226,6 +260,7 @@ class Scenario(Entry):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
     engine: Literal["any", "wire", "netem"] = "any"
     timeout_ms: Annotated[Milliseconds, Field(gt=0)] = 60_000.0
+    server: OwnServer | None = None
     workloads: Annotated[tuple[AnyWorkload, ...], Field(alias="workload", min_length=1, max_length=20)]
     entries: Annotated[tuple[AnyEntry, ...], Field(alias="faults", max_length=100)] = ()
     checks: Annotated[tuple[Annotated[Check, BeforeValidator(_check)], ...], Field(min_length=1, max_length=20)]
@@ -235,10 +270,10 @@ class Scenario(Entry):
     def _makes_sense(self) -> Scenario:
         if not NAME.fullmatch(self.name):
             raise Misplaced(("name",), f"found {self.name!r}; expected lower-case letters, digits and '-', at most 40")
-        modes = {one.mode for one in self.workloads if isinstance(one, UdpWorkload)}
+        modes = {one.mode for one in self.workloads if isinstance(one, UdpWorkload) and one.target != OWN}
         if len(modes) > 1:
             raise Misplaced(("workload",), "UDP workloads ask for mode ack and echo; expected one, the server has one")
-        targets = {one.to for one in self.workloads}
+        targets = {one.to for one in self.workloads if not isinstance(one, CommandWorkload)}
         for number, entry in enumerate(self.entries):
             if isinstance(entry, ToxicEntry) and entry.on not in targets:
                 raise Misplaced(("faults", number, "on"), f"no workload goes to {entry.on}; expected one; add it")
@@ -248,8 +283,24 @@ class Scenario(Entry):
                     f"{entry.at_ms:g}ms, when the scenario is over ({self.timeout_ms:g}ms); expected an earlier time, "
                     "or a longer timeout",
                 )
+        self._check_own()
         self._refuse_clashes()
         return self
+
+    def _check_own(self) -> None:
+        """Who speaks of the node `server` needs one, and a client of ours must know its port."""
+        port = self.server.port if self.server is not None else None
+        add = f"the scenario has no {OWN}; add one, such as {OWN}: {{command: [./my-server], port: 9000}}"
+        for number, one in enumerate(self.workloads):
+            if isinstance(one, CommandWorkload):
+                if port is None and OWN in one.nodes:
+                    raise Misplaced(("workload", number, one.kind, "run"), add)
+            elif one.target == OWN and one.port != port:
+                expected = add if port is None else f"expected {OWN}:{port}, where the server listens"
+                raise Misplaced(("workload", number, one.kind, "to"), f"found {one.to!r}; {expected}")
+        for number, entry in enumerate(self.entries):
+            if port is None and isinstance(entry, FaultEntry) and OWN in re.split("<?->", entry.on.replace(" ", "")):
+                raise Misplaced(("faults", number, "on"), add)
 
     def _refuse_clashes(self) -> None:
         """At each moment at which a fault begins, the faults that then stand on its path must get along."""

@@ -13,6 +13,8 @@ from lab.runtimes.base import Service
 from lab.topology import Node
 
 NODES = ("client", "tcp-server", "udp-server", "dns-server", "toxiproxy")
+OWN = "server"
+"""The node of the user's own server, in a lab that has one."""
 TCP_PORTS = {"raw": 8080, "line": 8081, "length2": 8082}
 UDP_PORT = 41234
 DNS_PORT = 53

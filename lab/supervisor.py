@@ -8,7 +8,6 @@ the program that wanted the lab is gone without having said `keep`.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -129,7 +128,7 @@ class Supervisor(Holder):
     def _process_ended(self, name: str, how: str) -> None:
         self._ended.add(name)
         if not self._stopping:
-            self.failed(f"{name} ended ({how}), so the lab ended; its output: {self._processes.log(name)}")
+            self.failed(f"{name} ended ({how}), so the lab ended; its output: {self._processes.log(name)}", name)
 
     def _carry_out(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         match order["do"]:
@@ -255,7 +254,7 @@ def _as_message(error: Exception, reason: str) -> dict[str, str]:
 
 def _run(plan: Plan) -> int:
     supervisor = Supervisor(plan, link_engine(plan.engine))
-    reason = "stopped"
+    reason, message = "stopped", None
     try:
         private_files(plan.resolver)
         supervisor.up()
@@ -263,11 +262,11 @@ def _run(plan: Plan) -> int:
         supervisor.serve()
     except (LabError, OSError) as error:
         reason = supervisor.failed(str(error))
-        supervisor.tell(**_as_message(error, reason))
+        message = _as_message(error, reason)
     finally:
-        end = supervisor.finish()
-        if plan.evidence is not None:
-            (Path(plan.evidence) / "end.json").write_text(json.dumps({"reason": reason, **end}) + "\n")
+        supervisor.leave_word(reason, supervisor.finish())
+    if message is not None:  # only now: who hears it may count on nothing being left
+        supervisor.tell(**message)
     return 0 if reason == "stopped" else 1
 
 

@@ -6,15 +6,16 @@ Each is data, and knows the command line of its client (`python -m services tcp-
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from lab.problems import Entry, hint, shown
-from lab.stack import DNS_PORT, NODES, TCP_PORTS, UDP_PORT
+from lab.stack import DNS_PORT, NODES, OWN, TCP_PORTS, UDP_PORT
 from lab.units import SIZES_BYTES, Milliseconds, parse_quantity
 
-MAX_FRAME = {"raw": 65_536, "line": 65_536, "length2": 65_535}
+MAX_FRAME = {"raw": 65_536, "line": 65_536, "length2": 65_535, "length4": 65_536, "varint": 65_536}
 """Bytes of the largest message: the server's default limit, and what two bytes can say."""
 MAX_DATAGRAM = 65_507
 _SIZE = r"[0-9]+(?:\.[0-9]+)?\s*(?:B|kB|MB|KiB|MiB)"
@@ -44,11 +45,20 @@ Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 SourceNode = Annotated[str, Field(alias="from")]
 
 
+def known_node(name: str) -> str:
+    """The name itself. ValueError where it is none of the standard nodes."""
+    if name not in NODES:
+        raise ValueError(f"no node {name!r}; expected one of {', '.join(NODES)}{hint(name, NODES)}")
+    return name
+
+
 class _Workload(Entry):
-    """What all workloads have: where from, where to (`NODE:PORT`), and over which IP."""
+    """What our own clients have: where from, where to (`NODE:PORT`), and over which IP."""
 
     kind: ClassVar[str]
     ports: ClassVar[dict[str, tuple[int, ...]]]
+    to_own: ClassVar[bool] = True
+    """Whether it may go to the user's own server."""
 
     source: SourceNode = "client"
     to: str
@@ -56,14 +66,14 @@ class _Workload(Entry):
     @field_validator("source")
     @classmethod
     def _is_a_node(cls, source: str) -> str:
-        if source not in NODES:
-            raise ValueError(f"no node {source!r}; expected one of {', '.join(NODES)}{hint(source, NODES)}")
-        return source
+        return known_node(source)
 
     @field_validator("to")
     @classmethod
     def _is_served(cls, to: str) -> str:
         node, _, port = to.rpartition(":")
+        if node == OWN and cls.to_own and re.fullmatch("[0-9]+", port):
+            return to  # which port it has, the scenario knows
         if node not in cls.ports or not re.fullmatch("[0-9]+", port) or int(port) not in cls.ports[node]:
             served = [f"{name}:{number}" for name, numbers in cls.ports.items() for number in numbers]
             raise ValueError(
@@ -76,6 +86,11 @@ class _Workload(Entry):
         if self.source == self.target:
             raise ValueError(f"goes from {self.source!r} to itself; expected two different nodes")
         return self
+
+    @property
+    def nodes(self) -> set[str]:
+        """Those that it speaks of."""
+        return {self.source, self.target}
 
     @property
     def target(self) -> str:
@@ -98,7 +113,7 @@ class TcpWorkload(_Workload):
         node: tuple(TCP_PORTS.values()) for node in ("tcp-server", "toxiproxy")
     }
 
-    framing: Literal["raw", "line", "length2"]
+    framing: Literal["raw", "line", "length2", "length4", "varint"]
     messages: Count
     size_bytes: Annotated[SizeRange, Field(alias="size")] = (100, 100)
     connections: Annotated[int, Field(strict=True, ge=1, le=500)] = 1
@@ -109,11 +124,11 @@ class TcpWorkload(_Workload):
 
     @model_validator(mode="after")
     def _fits(self) -> TcpWorkload:
-        spoken = {port: framing for framing, port in TCP_PORTS.items()}[self.port]
-        if self.framing != spoken:
+        spoken = {port: framing for framing, port in TCP_PORTS.items()}.get(self.port)
+        if self.target != OWN and self.framing != spoken:
+            elsewhere = f", or to: {self.target}:{TCP_PORTS[self.framing]}" if self.framing in TCP_PORTS else ""
             raise ValueError(
-                f"port {self.port} speaks {spoken}, not {self.framing}; expected framing: {spoken}, "
-                f"or to: {self.target}:{TCP_PORTS[self.framing]}"
+                f"port {self.port} speaks {spoken}, not {self.framing}; expected framing: {spoken}{elsewhere}"
             )
         _check_sizes(self.size_bytes, 1 if self.framing == "raw" else 0, MAX_FRAME[self.framing])
         return self
@@ -184,6 +199,7 @@ class DnsWorkload(_Workload):
 
     kind: ClassVar[str] = "dns"
     ports: ClassVar[dict[str, tuple[int, ...]]] = {"dns-server": (DNS_PORT,)}
+    to_own: ClassVar[bool] = False
 
     to: str = f"dns-server:{DNS_PORT}"
     how: Literal["lookup", "resolve"]
@@ -226,7 +242,40 @@ class DnsWorkload(_Workload):
         return [*options, *retries, f"--server={address}", f"--source-port={source_port}"]
 
 
-Workload = TcpWorkload | UdpWorkload | DnsWorkload
+class CommandWorkload(Entry):
+    """The user's own client, run once; what it proves, its exit status says. `{NODE}` is that node's IPv4 address."""
+
+    kind: ClassVar[str] = "command"
+
+    source: SourceNode = "client"
+    run: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+    @field_validator("source")
+    @classmethod
+    def _is_a_node(cls, source: str) -> str:
+        return known_node(source)
+
+    @field_validator("run")
+    @classmethod
+    def _names_nodes(cls, run: tuple[str, ...]) -> tuple[str, ...]:
+        for word in run:
+            for name in re.findall(PLACE, word):
+                if name not in (*NODES, OWN):
+                    raise ValueError(f"{word!r}: no node {name!r}; expected one of {', '.join((*NODES, OWN))}")
+        return run
+
+    @property
+    def nodes(self) -> set[str]:
+        """Those that it speaks of."""
+        return {self.source, *(name for word in self.run for name in re.findall(PLACE, word))}
+
+    def argv(self, addresses: Mapping[str, str]) -> list[str]:
+        """With the nodes' addresses in their places."""
+        return [re.sub(PLACE, lambda found: addresses[found[1]], word) for word in self.run]
+
+
+PLACE = r"\{([a-z][a-z0-9-]*)\}"
+Workload = TcpWorkload | UdpWorkload | DnsWorkload | CommandWorkload
 
 
 def _check_sizes(sizes: tuple[int, int], least: int, most: int) -> None:

@@ -21,6 +21,7 @@ from lab.checks import (
     reliability,
     reported,
     retransmissions,
+    succeeds,
     udp_accounting,
 )
 from lab.checks.base import Check, CheckResult, Finding, Verdict, conclude, worst
@@ -43,6 +44,7 @@ CHECKS: dict[str, Check[Any]] = {
         delay,
         rate,
         healed,
+        succeeds,
         fault_seen,
         ledger,
     )

@@ -1,7 +1,7 @@
-"""Framing: each message came out of the stream as it went in; nothing merged, split, cut or invented.
+"""Framing: each message came out of the stream as it went in; nothing merged, split, cut or stuck together.
 
-Two proofs that know nothing of each other: what the server says it received, and the bytes on the wire, put together
-and decoded here.
+Proofs that know nothing of each other: what the server says it received, where it keeps a journal; and the bytes on the
+wire, put together and decoded here: those that reached the server, and the answers that reached the client.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from lab.checks.streams import Stream, streams
 from lab.evidence.evidence import Evidence, Workload
 from services.framing import PeerError, codec
 
+CAPTURE = "delivered.pcapng"
+
 
 def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     """For framed TCP workloads; raw mode has no frames to keep."""
@@ -24,10 +26,10 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         if workload.framing in (None, "raw"):
             continue
         seen = connections(evidence, workload)
-        frames += sum(len(one.received) for one in seen)
         for one in seen:
             wrong += _judge_journal(one)
-        _judge_wire(evidence, workload, seen, wrong, unclear)
+        frames += _judge_arrivals(evidence, workload, seen, wrong, unclear)
+        _judge_answers(evidence, workload, seen, wrong)
     if not frames:
         unclear.append(Finding("no frame arrived"))
     return conclude("framing", f"{frames} frames whole", wrong, unclear)
@@ -43,37 +45,75 @@ def _judge_journal(one: Connection) -> list[Finding]:
     return found
 
 
-def _judge_wire(
+def _judge_arrivals(
     evidence: Evidence, workload: Workload, seen: list[Connection], wrong: list[Finding], unclear: list[Finding]
-) -> None:
-    server = workload.server_journal.removeprefix("journal-").removesuffix(".jsonl")
+) -> int:
+    """How many frames reached the server: those that its journal has, or, where it keeps none, those that were sent."""
+    server = "tcp-server" if workload.target == "toxiproxy" else workload.target
     on_wire = streams(evidence, server, workload.port)
+    frames = 0
     for one in seen:
         stream = _stream_of(one, on_wire)
         if stream is None:
-            unclear.append(Finding(f"connection {one.conn}: its stream is not in the capture", "delivered.pcapng"))
+            unclear.append(Finding(f"connection {one.conn}: its stream is not in the capture", CAPTURE))
             continue
-        digests = _decode(workload, stream, one, wrong)
-        journal = [line["digest"] for line in one.received]
-        if digests[: len(journal)] != journal:
-            wrong.append(Finding(f"connection {one.conn}: the server's frames are not those on the wire", one.name))
+        digests = [_digest(frame) for frame in _frames(workload, stream, one, "bytes on the wire", wrong)]
+        if workload.server_journal:
+            expected, whose = [line["digest"] for line in one.received], "the server's frames"
+            digests = digests[: len(expected)]
+        else:
+            expected, whose = [line["digest"] for line in one.sent][: len(digests)], "the frames sent"
+        frames += len(expected)
+        if digests != expected:
+            wrong.append(Finding(f"connection {one.conn}: {whose} are not those on the wire", one.name))
+    return frames
 
 
-def _stream_of(one: Connection, on_wire: dict[tuple[bytes, int], Stream]) -> Stream | None:
+def _stream_of(one: Connection, on_wire: dict[int, Stream]) -> Stream | None:
     ports = {one.local_port} if one.workload.target != "toxiproxy" else set(one.peer_ports)
-    return next((stream for (_, port), stream in on_wire.items() if port in ports), None)
+    return next((stream for port, stream in on_wire.items() if port in ports), None)
 
 
-def _decode(workload: Workload, stream: Stream, one: Connection, wrong: list[Finding]) -> list[str]:
-    decoder = codec(workload.framing or "line").decoder()
+def _judge_answers(evidence: Evidence, workload: Workload, seen: list[Connection], wrong: list[Finding]) -> None:
+    """Of the frames that came back, none is a part of a message, or a message with something stuck to it.
+
+    A frame that has nothing of a message's beginning or end is for reliability to judge.
+    """
+    asked = streams(evidence, workload.target, workload.port)
+    back = streams(evidence, workload.source, workload.port, answers=True)
+    messages = {
+        frame: one.conn
+        for one in seen
+        if one.local_port in asked
+        for frame in _frames(workload, asked[one.local_port], one, "bytes sent", [])
+    }
+    for one in seen:
+        if one.local_port not in back:
+            continue
+        for number, frame in enumerate(_frames(workload, back[one.local_port], one, "answers", wrong)):
+            if frame not in messages and (what := _piece(frame, messages)):
+                wrong.append(Finding(f"answer {number} of connection {one.conn}, {len(frame)} bytes, {what}", CAPTURE))
+
+
+def _piece(frame: bytes, messages: dict[bytes, int]) -> str | None:
+    for message in filter(None, messages):
+        if frame and len(frame) < len(message) and (message.startswith(frame) or message.endswith(frame)):
+            return f"is a part of a message of {len(message)}"
+        if len(frame) > len(message) and (frame.startswith(message) or frame.endswith(message)):
+            return f"is a message of {len(message)} with something stuck to it"
+    return None
+
+
+def _frames(workload: Workload, stream: Stream, one: Connection, what: str, wrong: list[Finding]) -> list[bytes]:
     try:
-        messages = decoder.feed(bytes(stream.data))
+        return codec(workload.framing or "line").decoder().feed(bytes(stream.data))
     except PeerError as error:
-        wrong.append(
-            Finding(f"connection {one.conn}: the bytes on the wire are no frames: {error}", "delivered.pcapng")
-        )
+        wrong.append(Finding(f"connection {one.conn}: the {what} are no frames: {error}", CAPTURE))
         return []
-    return [blake2b(message, digest_size=8).hexdigest() for message in messages]
+
+
+def _digest(message: bytes) -> str:
+    return blake2b(message, digest_size=8).hexdigest()
 
 
 CHECK = Check("framing", NoOptions, judge)

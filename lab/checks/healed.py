@@ -15,7 +15,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     end = max(time for time in cleared if time is not None)
     wrong: list[Finding] = []
     later = 0
-    for workload in evidence.workloads:
+    for workload in (one for one in evidence.workloads if one.client_journal):
         asked: set[tuple[int | None, int]] = set()
         for line in evidence.journal(workload.client_journal):
             operation = (line["conn"], line["n"])

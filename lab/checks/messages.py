@@ -49,7 +49,8 @@ def connections(evidence: Evidence, workload: Workload) -> list[Connection]:
             (one.replies if line["n"] is not None else one.strays).append(line)
         elif line["op"] == "close" and line["phase"] != "invoke":
             one.close = line
-    _add_server_side(found, evidence.journal(workload.server_journal), workload)
+    if workload.server_journal:
+        _add_server_side(found, evidence.journal(workload.server_journal), workload)
     return found
 
 

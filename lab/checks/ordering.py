@@ -13,7 +13,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     count = 0
     for workload in evidence.of_kind("tcp"):
         for one in connections(evidence, workload):
-            if workload.framing != "raw":
+            if workload.framing != "raw":  # without a server's journal nothing is there to look at
                 wrong += _out_of_order(one, one.received, workload.server_journal)
                 count += len(one.received)
             answers = sorted(

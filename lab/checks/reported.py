@@ -22,7 +22,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
             if unsent or len(ended) < len(one.sent):
                 broken += 1
                 told += _judge_broken(one, ended, wrong)
-            if workload.framing != "raw":
+            if workload.framing != "raw" and workload.server_journal:
                 _judge_arrivals(one, ended, wrong)
     unclear = [] if broken else [Finding("no connection was lost")]
     return conclude("reported", f"{broken} connections lost; of {told} messages the end is unknown", wrong, unclear)

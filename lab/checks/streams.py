@@ -46,16 +46,21 @@ class Stream:
                     joined = True
 
 
-def streams(evidence: Evidence, node: str, port: int) -> dict[tuple[bytes, int], Stream]:
-    """What was delivered to a TCP port of a node, by the sender's (address, port). A broken checksum does not count."""
-    found: dict[tuple[bytes, int], Stream] = {}
+def streams(evidence: Evidence, node: str, port: int, *, answers: bool = False) -> dict[int, Stream]:
+    """What was delivered to a TCP port of a node, by the sender's port; a broken checksum does not count.
+
+    With `answers`, what was delivered to a node from that port, by the port that it came to.
+    """
+    found: dict[int, Stream] = {}
     capture = evidence.delivered
     for index in range(len(capture)):
         if capture.node(index) != node:
             continue
         packet = Packet.parse(capture.frame(index))
-        if packet.protocol == TCP and packet.target_port == port and checksum_right(packet):
-            key = (packet.source, packet.source_port)
+        key, service = packet.source_port, packet.target_port
+        if answers:
+            key, service = service, key
+        if packet.protocol == TCP and service == port and checksum_right(packet):
             if packet.flags & SYN:
                 known = found.get(key)
                 if known is None or known.first_seq != (packet.seq + 1) & 0xFFFFFFFF:

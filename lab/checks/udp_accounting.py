@@ -40,8 +40,8 @@ def judge(evidence: Evidence, options: UdpOptions) -> CheckResult:
     wrong: list[Finding] = []
     unclear: list[Finding] = []
     summaries = []
-    for journal in dict.fromkeys(workload.server_journal for workload in evidence.of_kind("udp")):
-        workloads = [one for one in evidence.of_kind("udp") if one.server_journal == journal]
+    for target in dict.fromkeys(workload.target for workload in evidence.of_kind("udp")):
+        workloads = [one for one in evidence.of_kind("udp") if one.target == target]
         summaries.append(_judge_server(evidence, workloads, wrong, unclear))
     if options.all_answered:
         for workload in evidence.of_kind("udp"):
@@ -75,11 +75,15 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
     sent = _sent(evidence, workloads)
     if not sent:
         unclear.append(Finding("the workload sent nothing", workloads[0].client_journal))
-    received = _received(evidence, journal)
     _compare(sent, there.sent, "sent by the client", "on the wire", wrong, workloads[0].client_journal)
-    _compare(there.delivered, received, "delivered to the server's device", "received by the server", wrong, journal)
+    received = there.delivered
+    if journal:
+        received = _received(evidence, journal)
+        _compare(there.delivered, received, "delivered to the server", "received by it", wrong, journal)
     answers = _answers(evidence, workloads)
     if answers is not None:
+        _compare(received, back.sent, "received by the server", "answered by it", wrong, "sent.pcapng")
+        wrong += _foreign(evidence, workloads, back)
         _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name)
     dropped = _done(evidence, there, Effect.DROPPED)
     doubled = _done(evidence, there, Effect.DUPLICATED)
@@ -107,6 +111,16 @@ def _collect(capture: Capture, way: _Way, digests: Digests, port: int, node: str
         elif (packet.target_port if towards else packet.source_port) == port and checksum_right(packet):
             digests[_digest(packet.payload)] += 1
             way.packets.add(capture.packets[index])
+
+
+def _foreign(evidence: Evidence, workloads: list[Workload], back: _Way) -> list[Finding]:
+    """Answers that equal nothing their client sent, though the server sent them just so."""
+    return [
+        Finding(f"an answer of {line['size']} bytes equals nothing that its client sent", workload.client_journal)
+        for workload in workloads
+        for line in evidence.journal(workload.client_journal)
+        if line["op"] == "message" and line["phase"] == "fail" and line["n"] is None and back.sent[line["digest"]]
+    ]
 
 
 def _too_late(evidence: Evidence, workloads: list[Workload]) -> Digests:

@@ -14,7 +14,11 @@ from lab.evidence.reader import Ledger, read_ledger
 
 @dataclass(frozen=True)
 class Workload:
-    """What a client was told to do, as the checks need it. `target` is the node dialled; journals are file names."""
+    """What a client was told to do, as the checks need it. `target` is the node dialled; journals are file names.
+
+    A server of the user's own leaves no journal, and nor does a client of theirs: the name is empty then. `status` is
+    the exit status of a client that ended by itself.
+    """
 
     name: str
     kind: str
@@ -28,6 +32,7 @@ class Workload:
     messages: int
     connections: int
     source_port: int | None
+    status: int | None = None
 
 
 @dataclass(frozen=True)

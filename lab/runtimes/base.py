@@ -29,6 +29,21 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A server of the user's own, in a node of its own: a command, an image, or a service of a Compose file.
+
+    `ports` as those of a `Service`. A runtime takes those ways that it can hold, and refuses the others.
+    """
+
+    node: str
+    ports: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    image: str | None = None
+    compose_file: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True)
 class Publication:
     """A port of 127.0.0.1 on the host, relayed from inside node `via` to `host`:`port`."""
 

@@ -28,7 +28,7 @@ from docker.context.config import get_current_context_name
 from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import images, linux, netns
-from lab.runtimes.base import Plan, Service
+from lab.runtimes.base import Guest, Plan, Service
 from lab.runtimes.project import COMPOSE_FILE, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Block, Network, Node, free_networks
@@ -130,7 +130,8 @@ def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progre
     order = {
         "project": f"fault-lab-{wish.name}-{uuid4().hex[:8]}",
         "network": [str(network.ipv4), str(network.ipv6)],
-        "all_nodes": [vars(node) for node in network.nodes(stack.NODES)],
+        "all_nodes": [vars(node) for node in network.nodes((*stack.NODES, stack.OWN))],
+        "guest": (wish.guest.node, _guest_settings(wish.guest)) if wish.guest is not None else None,
         "udp_mode": wish.udp_mode,
         "work": work,
         "publish": outside,
@@ -144,11 +145,27 @@ def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progre
     return supervise("lab.compose_supervisor", wish.name, text, [], wish.evidence, progress, READY_SECONDS)
 
 
+def _guest_settings(guest: Guest) -> dict[str, Any]:
+    """Of its Compose service. UsageError where the guest is none that lives in a container."""
+    if guest.compose_file is not None:
+        file = Path(guest.compose_file).resolve()
+        if not file.is_file():
+            raise UsageError(f"{guest.node}: there is no Compose file {guest.compose_file}")
+        made: dict[str, Any] = {"extends": {"file": str(file), "service": guest.service}}
+    elif guest.image is not None:
+        made = {"image": guest.image}
+    else:
+        raise UsageError(f"{guest.node} is a command; expected image or compose for runtime compose; use netns")
+    return made | ({"command": list(guest.argv)} if guest.argv else {})
+
+
 def _plan(wish: Wish) -> Plan:
-    unknown = [name for name in wish.nodes if name not in stack.NODES]
+    known = (*stack.NODES, *([wish.guest.node] if wish.guest is not None else ()))
+    unknown = [name for name in wish.nodes if name not in known]
     if unknown:
-        raise UsageError(f"runtime compose has no node {unknown[0]!r}; its nodes are {', '.join(stack.NODES)}")
-    services = tuple(Service(name, name, (), ports) for name, ports in stack.PORTS.items() if name in wish.nodes)
+        raise UsageError(f"runtime compose has no node {unknown[0]!r}; its nodes are {', '.join(known)}")
+    ports = stack.PORTS | ({wish.guest.node: wish.guest.ports} if wish.guest is not None else {})
+    services = tuple(Service(name, name, (), one) for name, one in ports.items() if name in wish.nodes)
     return Plan(
         name=wish.name,
         engine=wish.engine,
@@ -167,7 +184,7 @@ def _plan(wish: Wish) -> Plan:
 
 
 def _nodes(network: Network, names: Sequence[str]) -> tuple[Node, ...]:
-    return tuple(node for node in network.nodes(stack.NODES) if node.name in names)
+    return tuple(node for node in network.nodes((*stack.NODES, stack.OWN)) if node.name in names)
 
 
 def taken(client: Any) -> list[Block]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
-from lab.runtimes.base import Plan, Publication
+from lab.runtimes.base import Guest, Plan, Publication, Service
 from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Network, Node, free_networks
 
@@ -123,6 +124,8 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     check_network(network)
     nodes = network.nodes(wish.nodes)
     services = stack.services(nodes, wish.evidence, wish.seed, wish.udp_mode)
+    if wish.guest is not None:
+        services = (*services, _guest_service(wish.guest))
     running = {service.node for service in services}
     wishes = [one for one in wish.publish if (one[3] if one[3] != "localhost" else one[2]) in running]
     publications, sockets = publish(wishes, nodes)
@@ -158,6 +161,22 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
             one.close()
 
 
+def _guest_service(guest: Guest) -> Service:
+    """UsageError where the guest is none that lives in a namespace."""
+    if guest.image or guest.compose_file or not guest.argv:
+        what = f"image {guest.image}" if guest.image else "of a Compose file"
+        raise UsageError(f"{guest.node} is {what}; expected a command for runtime netns; use --runtime compose")
+    program = shutil.which(guest.argv[0], path=_path(os.environ))
+    if program is None:
+        raise UsageError(f"{guest.node}: no command {guest.argv[0]!r} here; install it, or give its path")
+    return Service(guest.node, guest.node, (program, *guest.argv[1:]), guest.ports)
+
+
+def _path(env: Mapping[str, str]) -> str:
+    """The folder of this Python comes first, so that `python -m services` is the lab's own."""
+    return os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
+
+
 def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a command in a node, as a child of this process and a member of the lab's PID namespace.
 
@@ -180,9 +199,8 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
         linux.die_with_parent(signal.SIGKILL)
         os.chdir(directory)
 
-    # The folder of this Python comes first on the PATH, so that `python -m services` is the lab's own.
     env = dict(options.pop("env", None) or os.environ)
-    env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
+    env["PATH"] = _path(env)
     directory = options.pop("cwd", None) or Path.cwd()
     try:
         return subprocess.Popen(list(argv), preexec_fn=enter, env=env, **options)

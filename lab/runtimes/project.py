@@ -23,6 +23,7 @@ from typing import Any
 import docker
 import docker.errors
 import requests
+import yaml
 
 from lab.errors import LabFailure
 from lab.topology import Network, Node
@@ -157,23 +158,52 @@ def _files_into(archive: tarfile.TarFile, folder: Path) -> None:
 def overlay(services: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> str:
     """What a driven lab adds to compose/lab.yaml: labels, and no waiting for health, because the lab looks for itself.
 
-    `services` maps each service to further settings of it.
+    `services` maps each service to further settings of it; None takes one away.
     """
     lines = ["services:"]
     for name, settings in services.items():
         facts = {"labels": labels, "healthcheck": {"disable": True}, **settings}
         lines += [f"  {name}:", "    depends_on: !reset {}"] if name in ("client", "toxiproxy") else [f"  {name}:"]
-        for key, value in facts.items():
-            lines.append(f"    {key}: !reset []" if value is None else f"    {key}: {json.dumps(value)}")
+        lines += [
+            f"    {key}: {_tag(value)}{json.dumps([] if value is None else value)}" for key, value in facts.items()
+        ]
     lines += ["networks:", f"  lab: {{labels: {json.dumps(labels)}}}"]
     lines += ["volumes:", *(f"  {name}: {{labels: {json.dumps(labels)}}}" for name in ("evidence", "meeting"))]
     return "\n".join(lines) + "\n"
+
+
+def _tag(value: Any) -> str:
+    return "!reset " if value is None else "!override " if isinstance(value, Instead) else ""
 
 
 def with_folder(folder: str) -> dict[str, Any]:
     """A service's settings for seeing a folder of this host, for reading, as its own working directory."""
     mount = {"type": "bind", "source": folder, "target": WORK, "read_only": True}
     return {"volumes": [mount], "working_dir": WORK}
+
+
+class Instead(dict[str, Any]):
+    """Settings that stand in the place of those of the files before, where others are added to them."""
+
+
+def as_node(node: Node) -> dict[str, Any]:
+    """What makes a service of the user's own a node of the lab: its place in the network, a network stack like others'.
+
+    Networks, host ports and a name that its own file gives it would not be the lab's: it keeps none of them.
+    """
+    addresses = {"ipv4_address": node.ipv4, "ipv6_address": node.ipv6}
+    ours = {"networks": Instead(lab=addresses), "sysctls": _template("x-node")["sysctls"], "pull_policy": "never"}
+    return ours | dict.fromkeys(("ports", "container_name", "depends_on"))
+
+
+def plug_for(name: str) -> dict[str, Any]:
+    """The plug of a node that compose/lab.yaml does not know."""
+    plug = {key: value for key, value in _template("x-plug").items() if key not in ("build", "profiles")}
+    return {**plug, "network_mode": f"service:{name}", "command": ["python", "-m", "lab.plug", name]}
+
+
+def _template(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(COMPOSE_FILE.read_text())[name])
 
 
 def settings(nodes: Sequence[Node], network: Network, seed: int, udp_mode: str) -> dict[str, str]:

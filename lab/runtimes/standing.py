@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from lab import control
 from lab.errors import LabFailure, MissingCapability, UsageError
-from lab.runtimes.base import KEEP
+from lab.runtimes.base import KEEP, Guest
 from lab.topology import Network
 
 READY_SECONDS = 60.0
@@ -34,6 +35,7 @@ class Wish:
     udp_mode: str
     forced_drops: Path | None
     notes: tuple[str, ...] = ()
+    guest: Guest | None = None
 
 
 @dataclass
@@ -125,11 +127,17 @@ def _await_ready(
         message = json.loads(data)
         if "progress" in message:
             progress(message["progress"])
-        elif "ready" in message:
+            continue
+        if "ready" in message:
             return
-        elif "fix" in message:
+        _await_end(ours)
+        if "fix" in message:
             raise MissingCapability(message["name"], message["error"], message["fix"])
-        elif message.get("usage"):
-            raise UsageError(message["error"])
-        else:
-            raise LabFailure(message["error"])
+        raise (UsageError if message.get("usage") else LabFailure)(message["error"])
+
+
+def _await_end(ours: socket.socket) -> None:
+    """Until the supervisor, which has said why it ends, is gone: whoever hears the reason may count on that."""
+    with suppress(ConnectionResetError, TimeoutError):
+        while ours.recv(1 << 16):
+            continue

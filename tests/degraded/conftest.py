@@ -32,6 +32,12 @@ def needs_netns(netns_host: None, ran_on: RanOn) -> None:
     ran_on("netns", "wire")
 
 
+@pytest.fixture
+def needs_docker() -> None:
+    """A Compose lab can be held here."""
+    needs_compose()
+
+
 @pytest.fixture(scope="session", params=["netns", "compose"])
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each runtime in turn; one that this host lacks is left out, saying why."""
