@@ -179,6 +179,9 @@ class Supervisor(Holder):
             node = next(node for node in self._plan.nodes if node.name == name)
             services[name] = {**made, **project.as_node(node)}
             services[plug_of(name)] = project.plug_for(name)
+            for protocol, _, via, serves, port in self._order["publish"]:
+                if serves == name:
+                    services[via] |= project.relaying(via, f"{protocol}/{GUEST_RELAYED}={node.ipv4}:{port}")
         services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
         labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
         (self._folder / "compose.yaml").write_text(project.overlay(services, labels))
@@ -344,6 +347,8 @@ class Supervisor(Holder):
         published = []
         for protocol, _, via, serves, port in self._order["publish"]:
             inside = port if via == serves or serves == "localhost" else RELAYED.get((protocol, port), port)
+            if self._order["guest"] is not None and serves == self._order["guest"][0]:
+                inside = GUEST_RELAYED
             host_port = self._ports.get((via, protocol, inside))
             if host_port is not None:
                 to = f"{addresses.get(serves, '127.0.0.1')}:{port}"
@@ -389,6 +394,8 @@ class Supervisor(Holder):
 
 RELAYED = {("udp", 53): 10053, ("tcp", 53): 10053}
 """The client relays DNS on a port of its own."""
+GUEST_RELAYED = 10_900
+"""And a user's own server: its port may be one that the client relays already."""
 
 _SIGNALLER = """
 import os, sys

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from lab import control, stack
 from lab.engines.base import link_engine
@@ -69,7 +69,7 @@ class Lab:
         forced_drops: FilePath | None = None,
         guest: Guest | None = None,
         progress: Callable[[str], None] = quiet,
-    ) -> Lab:
+    ) -> Self:
         """Stand a lab up and wait until every server listens.
 
         Args:
@@ -136,7 +136,7 @@ class Lab:
             _await_end(pid, self.name)
         return self.end
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -170,7 +170,7 @@ class OwnServer(Entry):
 
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     protocol: Literal["tcp", "udp"] = "tcp"
-    command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     image: Annotated[str, Field(min_length=1)] | None = None
     compose: Annotated[str, Field(min_length=1)] | None = None
     service: Annotated[str, Field(min_length=1)] | None = None

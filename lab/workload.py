@@ -248,7 +248,7 @@ class CommandWorkload(Entry):
     kind: ClassVar[str] = "command"
 
     source: SourceNode = "client"
-    run: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    run: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @field_validator("source")
     @classmethod

@@ -202,6 +202,13 @@ def plug_for(name: str) -> dict[str, Any]:
     return {**plug, "network_mode": f"service:{name}", "command": ["python", "-m", "lab.plug", name]}
 
 
+def relaying(node: str, relay: str) -> dict[str, Any]:
+    """Settings of a node whose program relays ports: one more of them, published on any port of the host's."""
+    command = yaml.safe_load(COMPOSE_FILE.read_text())["services"][node]["command"]
+    protocol, _, port = relay.partition("=")[0].partition("/")
+    return {"command": [*command, relay], "ports": [f"127.0.0.1::{port}/{protocol}"]}
+
+
 def _template(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(COMPOSE_FILE.read_text())[name])
 

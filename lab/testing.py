@@ -1,0 +1,71 @@
+"""A lab in a test: with the server under test, an address for clients in the test itself, and proof at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from lab import stack
+from lab.checks import Verdict, run_check
+from lab.errors import UsageError
+from lab.evidence.evidence import Evidence
+from lab.faults import Fault
+from lab.lab import Lab
+from lab.problems import problems
+from lab.runtimes.base import Guest
+from lab.scenario import OwnServer
+from lab.yaml_file import dotted
+
+
+def own_server(command: Sequence[str] = (), **fields: Any) -> Guest:
+    """A server of the user's own; the fields are those of `server` in a scenario. UsageError where they clash."""
+    try:
+        return OwnServer.model_validate({"command": tuple(command) or None, **fields}).guest()
+    except ValidationError as error:
+        where, text = next(problems(error))
+        raise UsageError(f"lab_server: {dotted(where)}{': ' if where else ''}{text}") from error
+
+
+class TestedLab(Lab):
+    """A `Lab` that knows what was asked of it."""
+
+    __test__ = False  # it is no test, whatever its name makes pytest think
+    _asked = 0
+
+    @classmethod
+    def for_test(cls, name: str, *, guest: Guest | None, evidence: Path, **wishes: Any) -> Self:
+        """Nodes: the client, the name server and the user's own; without one of those, the standard ones."""
+        nodes = stack.NODES if guest is None else ("client", "dns-server")
+        publish = [(protocol, 0, via, to, port) for protocol, _, via, to, port in stack.PUBLISHED if via in nodes]
+        for port in guest.ports if guest is not None else ():
+            protocol, _, number = port.partition("/")
+            publish.append((protocol, 0, "client", stack.OWN, int(number)))
+        return cls.up(name, nodes=nodes, publish=publish, guest=guest, evidence=evidence, **wishes)
+
+    def address(self, port: int, protocol: str = "tcp") -> tuple[str, int]:
+        """Where a program outside the lab reaches that port: it goes on from the node `client`, through the faults."""
+        for one in self.status()["published"]:
+            if one["protocol"] == protocol and one["to"].endswith(f":{port}"):
+                host, _, number = one["address"].rpartition(":")
+                return host, int(number)
+        raise UsageError(f"no {protocol} port {port} of this lab can be reached from outside")
+
+    @contextmanager
+    def fault(self, path: str, *faults: Fault) -> Iterator[None]:
+        """These faults, besides what is on the path already, exactly as long as the block."""
+        with super().fault(path, *faults):
+            self._asked += len(faults) * len(self._paths(path))
+            yield
+
+    def unproven(self, evidence: Path) -> str | None:
+        """After the end: what keeps the test from having proven anything under its faults; None where nothing does."""
+        told = []
+        seen = run_check("fault_seen", {"expected": self._asked}, Evidence(evidence))
+        for check in (seen, run_check("ledger", {}, Evidence(evidence))):
+            if check.verdict != Verdict.PASS and (self._asked or check.verdict == Verdict.FAIL):
+                told.append(f"{check.name}: {check.verdict}: {check.summary}")
+        return "\n".join(told) or None
