@@ -174,6 +174,16 @@ def with_checksums(frame: bytes) -> bytes:
     return bytes(out)
 
 
+def shortened(packet: Packet, keep: int) -> bytes:
+    """A TCP segment with only the first `keep` bytes of its payload, and without a FIN, which stood after the last."""
+    frame = bytearray(packet.frame[: packet.payload_at + keep])
+    size = len(frame) - ETHERNET_HEADER
+    at, length = (ETHERNET_HEADER + 2, size) if packet.version == 4 else (ETHERNET_HEADER + 4, size - 40)
+    frame[at : at + 2] = _U16.pack(length)
+    frame[packet.l4_at + 13] &= ~FIN
+    return with_checksums(bytes(frame))
+
+
 def checksum_right(packet: Packet) -> bool:
     """Whether a receiving stack takes the packet: its transport's checksum is right, or it has none to check."""
     at = _checksum_at(packet)

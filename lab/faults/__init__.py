@@ -12,6 +12,7 @@ from lab.faults.blackhole import Blackhole
 from lab.faults.burst_loss import BurstLoss
 from lab.faults.compose import check_composition
 from lab.faults.corrupt import Corrupt
+from lab.faults.cut import Cut
 from lab.faults.drop import Drop
 from lab.faults.duplicate import Duplicate
 from lab.faults.flap import Flap
@@ -29,6 +30,7 @@ __all__ = [
     "Blackhole",
     "BurstLoss",
     "Corrupt",
+    "Cut",
     "Drop",
     "Duplicate",
     "Effect",

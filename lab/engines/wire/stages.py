@@ -50,7 +50,7 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
             return
         at = transit.due - active.since
         verdict = decide(transit.packet, at) if selected is None or selected(transit.packet, at) else None
-        if by == active.id and not isinstance(verdict, Drop):
+        if by == active.id and not isinstance(verdict, Drop | Inject):
             verdict = _AS_RECORDED
         if verdict is not None:
             _CARRY_OUT[type(verdict)](passage, transit, active, verdict)

@@ -1,12 +1,27 @@
-"""The faults that cut a path: partition, blackhole, flap."""
+"""The faults that cut a path, partition, blackhole, flap; and the one that cuts a segment."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
 
-from lab.faults import Blackhole, Effect, Flap, Match, Partition
-from tests.virtual_wire import CLIENT, FROM_TCP, MS, TCP_SERVER, TO_TCP, TO_UDP, UDP_SERVER, Wire, tcp, udp
+from lab.faults import Blackhole, Cut, Effect, Fault, Flap, Match, Partition
+from tests.virtual_wire import (
+    ACK,
+    CLIENT,
+    FIN,
+    FROM_TCP,
+    MS,
+    PSH,
+    SYN,
+    TCP_SERVER,
+    TO_TCP,
+    TO_UDP,
+    UDP_SERVER,
+    Wire,
+    tcp,
+    udp,
+)
 
 
 def test_a_partition_cuts_its_path_and_only_that() -> None:
@@ -65,3 +80,40 @@ def test_a_flapping_link(starts: str, up: list[int]) -> None:
 def test_a_link_that_never_flaps(fields: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Flap.model_validate(fields)
+
+
+DATA = b"0123456789"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    ("fault", "starts", "arrives"),
+    [
+        (Cut(every=4), [0, 4, 6, 8], [b"0123", b"0123", b"01", b"0123"]),
+        (Cut(at=(3, 7)), [0, 3, 7], [b"012", b"0123", DATA]),
+        (Cut(at=(10,)), [0, 10, 9], [DATA, DATA, b"0"]),
+    ],
+)
+def test_a_segment_is_cut_at_the_first_place_inside_it(
+    fault: Fault, starts: list[int], arrives: list[bytes], family: int
+) -> None:
+    """The stream's first byte has sequence number 1000; what was cut off comes again, from its place on."""
+    wire = Wire()
+    wire.set(TO_TCP, fault)
+    wire.send(tcp(flags=SYN, seq=999, family=family))
+    wire.send(*(tcp(DATA, PSH | ACK, seq=1000 + start, family=family) for start in starts))
+    got = wire.frames(TCP_SERVER)[1:]
+    assert got == [
+        tcp(data, PSH | ACK, seq=1000 + start, family=family) for start, data in zip(starts, arrives, strict=True)
+    ]
+    first = wire.entries(TO_TCP)[1]
+    assert (Effect.CHANGED in [act[1] for act in first.acts]) == (arrives[0] != DATA)
+
+
+def test_a_cut_takes_the_fin_with_it_and_leaves_what_is_too_short() -> None:
+    wire = Wire()
+    wire.set(TO_TCP, Cut(every=5))
+    wire.send(tcp(flags=SYN, seq=999), tcp(DATA, FIN | ACK, seq=1000), tcp(b"x", ACK, seq=1004), tcp(seq=1002))
+    assert wire.frames(TCP_SERVER)[1:] == [
+        tcp(DATA[:5], ACK, seq=1000), tcp(b"x", ACK, seq=1004), tcp(seq=1002)
+    ]  # fmt: skip

@@ -20,6 +20,7 @@ from lab.faults import (
     Blackhole,
     BurstLoss,
     Corrupt,
+    Cut,
     Drop,
     Duplicate,
     Fault,
@@ -67,6 +68,7 @@ DUPLICATING: list[st.SearchStrategy[Fault]] = [
 CHANGING: list[st.SearchStrategy[Fault]] = [
     made(Corrupt, percent=percents, bits=st.integers(1, 15), checksum=st.sampled_from(["broken", "fixed"])),
     made(Rebind, after=st.integers(0, 3)),
+    made(Cut, every=st.integers(1, 40)),
 ]
 FIXED_DELAY: list[st.SearchStrategy[Fault]] = [made(Latency, delay_ms=st.sampled_from([0.5, 3, 20]))]
 RATES: list[st.SearchStrategy[Fault]] = [
