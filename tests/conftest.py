@@ -17,6 +17,10 @@ RAN_ON = "ran_on"
 RanOn = Callable[[str, str], None]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runtime", choices=["both", "netns", "compose"], default="both", help="of tests/degraded")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     required()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
 from lab.checks.messages import Connection, Line, connections
 from lab.evidence.evidence import Evidence
@@ -26,12 +28,17 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
 
 
 def _out_of_order(one: Connection, lines: list[Line], journal: str) -> list[Finding]:
-    numbers = {line["digest"]: line["n"] for line in one.sent}
+    """Messages may equal each other; of those that an arrival may be, it is taken for the first that is in order."""
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for line in one.sent:
+        numbers[line["digest"]].append(line["n"])
     last, found = -1, []
     for line in lines:
-        number = numbers.get(line["digest"])
-        if number is None:
+        left = numbers[line["digest"]]
+        if not left:
             continue
+        number = next((number for number in left if number > last), left[0])
+        left.remove(number)
         if number < last:
             found.append(Finding(f"message {number} came after message {last}", f"{journal}: connection {one.conn}"))
         last = max(last, number)

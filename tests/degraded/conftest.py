@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from lab import runner
+from lab.checks import Verdict
 from lab.engines.wire.engine import WireEngine
 from lab.errors import MissingCapability
 from lab.lab import Lab
 from lab.runtimes import netns
+from lab.scenario import parse_scenario
 from tests.capabilities import missing, needs_compose
 from tests.conftest import RanOn
+from tests.degraded.judge import Judge, Judged, told
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +43,38 @@ def needs_docker() -> None:
     needs_compose()
 
 
-@pytest.fixture(scope="session", params=["netns", "compose"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each runtime in turn, or the one that `--runtime` names."""
+    if "runtime" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("--runtime")
+        runtimes = ["netns", "compose"] if asked == "both" else [asked]
+        metafunc.parametrize("runtime", runtimes, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Each runtime in turn; one that this host lacks is left out, saying why."""
+    """A runtime that this host has, or the test is left out, saying why."""
     if request.param == "netns":
         request.getfixturevalue("netns_host")
     else:
         needs_compose()
     return str(request.param)
+
+
+@pytest.fixture
+def judge(runtime: str, ran_on: RanOn, tmp_path: Path) -> Judge:
+    """Runs a scenario on the runtime and holds it to its verdict: PASS, unless told otherwise."""
+
+    def run(text: str, expected: Verdict = Verdict.PASS) -> Judged:
+        scenario = parse_scenario("about: See the test.\n" + dedent(text), "in-a-test")
+        result = runner.run(scenario, runner.Options(runtime=runtime, out=tmp_path))
+        ran_on(result.runtime, result.engine)
+        if scenario.toxics():
+            ran_on(result.runtime, "toxiproxy")
+        assert result.verdict == expected, told(result, expected)
+        return Judged(result)
+
+    return run
 
 
 @pytest.fixture(scope="session")

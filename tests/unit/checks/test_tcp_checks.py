@@ -68,3 +68,16 @@ def test_missing_evidence_proves_nothing(name: str, tmp_path: Path) -> None:
     evidence = GOOD.write(tmp_path)
     (tmp_path / name).unlink()
     assert run_check("framing", {}, evidence).verdict == Verdict.INCONCLUSIVE
+
+
+ALIKE = (b"", b"one", b"", b"two", b"")
+
+
+def test_messages_that_equal_each_other_are_in_order(tmp_path: Path) -> None:
+    """Which of the empty ones came, nobody can say, so none is out of order; a swap of two others still is."""
+    alike = TcpHistory(sent=ALIKE, received=ALIKE, on_wire=ALIKE, answers=dict(enumerate(ALIKE)))
+    assert verdicts(alike, tmp_path)["ordering"] == Verdict.PASS
+    lost_first = replace(alike, received=ALIKE[1:])
+    assert verdicts(lost_first, tmp_path)["ordering"] == Verdict.PASS
+    swapped = replace(alike, received=(b"", b"two", b"", b"one", b""))
+    assert verdicts(swapped, tmp_path)["ordering"] == Verdict.FAIL

@@ -1,0 +1,38 @@
+"""Scenarios written in a test: run, held to their verdict, and shown whole where they are not what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.checks import Verdict
+from lab.evidence.evidence import Evidence
+from lab.evidence.journal import Line
+from lab.report.result import RunResult
+from lab.report.text import lines
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run that was what the test expected of it."""
+
+    result: RunResult
+
+    def journal(self, name: str) -> list[Line]:
+        return Evidence(Path(self.result.evidence)).journal(f"journal-{name}.jsonl")
+
+    def arrivals(self, op: str, server: str) -> list[Line]:
+        """What the server's application got, in its order: `frame`, `chunk` or `datagram`."""
+        return [line for line in self.journal(server) if line["op"] == op and line["phase"] == "invoke"]
+
+    def sent(self, client: str) -> list[Line]:
+        """What the client's application sent, in its order."""
+        return [line for line in self.journal(client) if line["op"] == "message" and line["phase"] == "invoke"]
+
+
+Judge = Callable[..., Judged]
+
+
+def told(result: RunResult, expected: Verdict) -> str:
+    return "\n".join((f"expected {expected}:", *lines(result)))
