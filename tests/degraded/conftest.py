@@ -44,8 +44,9 @@ def needs_docker() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each runtime in turn, or the one that `--runtime` names."""
-    if "runtime" in metafunc.fixturenames:
+    """Each runtime in turn, or the one that `--runtime` names, unless the test names its own."""
+    own = any("runtime" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "runtime" in metafunc.fixturenames and not own:
         asked = metafunc.config.getoption("--runtime")
         runtimes = ["netns", "compose"] if asked == "both" else [asked]
         metafunc.parametrize("runtime", runtimes, indirect=True, scope="session")

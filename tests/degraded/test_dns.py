@@ -62,7 +62,7 @@ def test_a_question_in_two_families_is_two(judge: Judge) -> None:
 
 
 def test_names_are_found_again_when_a_cut_ends(judge: Judge) -> None:
-    """Nothing gets through for a second; what was asked meanwhile is asked again, and found when the network is back."""
+    """Nothing gets through for a second; what was asked meanwhile is asked again, and found when that is over."""
     judge("""
         workload: [dns: {how: resolve, count: 60, pace: 40ms, timeout: 500ms, retries: 9, concurrency: 60}]
         faults: [{on: client->dns-server, at: 300ms, for: 1s, partition: true}]
