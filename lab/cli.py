@@ -12,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
@@ -21,11 +21,13 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
+from lab import compare as compare_
 from lab import control, matrix, runner
 from lab.batch import run_all
 from lab.checks import Verdict
 from lab.doctor import examine
 from lab.errors import LabError, LabFailure, UsageError
+from lab.evidence.evidence import Evidence
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import RUNTIMES, Lab, sweep
 from lab.matrix import Cell
@@ -39,7 +41,7 @@ from lab.report.text import lines, show, summary
 from lab.scenario import Scenario, find_scenario, load_scenario, shipped
 from lab.schema import results_schema, scenario_schema
 from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
-from lab.units import DURATIONS_MS, parse_quantity
+from lab.units import DURATIONS_MS, PERCENT, parse_quantity
 from lab.yaml_file import parse_yaml
 
 GRID_WIDTH = 160
@@ -196,7 +198,7 @@ def fault_set(
     if not faults:
         raise UsageError("lab fault set: no fault given; expected one such as --loss 5% (see lab fault set --help)")
     lab = Lab(name)
-    lab.set_faults(path, *faults, for_ms=_milliseconds("--for", for_) if for_ else None)
+    lab.set_faults(path, *faults, for_ms=_quantity("--for", for_, DURATIONS_MS, "10s") if for_ else None)
     _show_faults(lab, as_json)
 
 
@@ -253,9 +255,9 @@ def _fault(kind: str, value: Any) -> Fault:
         raise UsageError(f"fault {kind}: {error}") from error
 
 
-def _milliseconds(what: str, text: str) -> float:
+def _quantity(what: str, text: str, units: Mapping[str, float], example: str) -> float:
     try:
-        return parse_quantity(text, DURATIONS_MS, "10s")
+        return parse_quantity(text, units, example)
     except ValueError as error:
         raise UsageError(f"{what}: {error}") from error
 
@@ -356,6 +358,38 @@ def _check_files(files: dict[str, FilePath | None], out: FilePath) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}; choose another folder") from error
+
+
+@cli.command()
+@click.argument("protocols", nargs=-1, type=click.Choice(compare_.PROTOCOLS))
+@click.option("--loss", "losses", multiple=True, metavar="PERCENT", help="Such as 5%; repeatable. [0, 1, 5, 10, 30%]")
+@click.option("--seed", type=click.IntRange(0), help="Of every random decision.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Labs at the same time.")
+@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@as_json
+def compare(
+    protocols: tuple[str, ...], losses: tuple[str, ...], seed: int | None, jobs: int, out: FilePath, as_json: bool
+) -> None:
+    """Measure TCP against UDP: the same messages over both, with more and more loss. Prints a table in Markdown."""
+    percents = [_quantity("--loss", loss, PERCENT, "5%") for loss in losses] or compare_.LOSSES_PERCENT
+    if max(percents) > compare_.MOST_PERCENT:
+        raise UsageError(f"--loss: expected at most {compare_.MOST_PERCENT}%; with more TCP takes hours")
+    cells = [(protocol, loss) for loss in percents for protocol in (protocols or compare_.PROTOCOLS)]
+    _check_files({}, out)
+    options = runner.Options(seed=seed, out=out)
+    rows: dict[int, compare_.Measured] = {}
+    with progress(len(cells), Console(stderr=True)) as shown:
+        for number, result in run_all([compare_.scenario(*cell) for cell in cells], options, jobs, shown.running):
+            if result.verdict is not Verdict.PASS:
+                raise LabFailure(
+                    f"{result.scenario} is {result.verdict}, so nothing is measured; see {result.evidence}"
+                )
+            rows[number] = compare_.measure(Evidence(FilePath(result.evidence)), *cells[number])
+    measured = [rows[number] for number in range(len(cells))]
+    if as_json:
+        _print_json([asdict(row) for row in measured])
+    else:
+        print(compare_.table(measured))
 
 
 @cli.command()

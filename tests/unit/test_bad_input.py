@@ -77,6 +77,15 @@ COMMANDS = [
     shell --name nobody
     fault
     fault sett
+    compare tpc
+    compare tcp --loss 5
+    compare --loss 5ms
+    compare --loss 51%
+    run matrix/tcp-lien
+    run matrix/tcp-line/lost
+    run matrix --jobs 0
+    run matrix --markdown nowhere/at/all.md
+    schema result
     fault set
     fault set client->tcp-server
     fault set client->tcp-server --loss
