@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -40,6 +41,7 @@ from lab.report.result import EXIT_CODES, RunResult, worst_of
 from lab.report.text import lines, show, summary
 from lab.scenario import Scenario, find_scenario, load_scenario, shipped
 from lab.schema import results_schema, scenario_schema
+from lab.shrink import shrink as shrink_run
 from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
 from lab.units import DURATIONS_MS, PERCENT, parse_quantity
 from lab.yaml_file import parse_yaml
@@ -402,6 +404,19 @@ def replay(folder: FilePath, out: FilePath, as_json: bool) -> NoReturn:
     if not as_json:
         _show_result(result)
     _conclude([result], as_json)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
+def shrink(folder: FilePath) -> NoReturn:
+    """Find the fewest dropped packets that make a failed run fail again, and print them as a scenario file."""
+    with tempfile.TemporaryDirectory() as place:
+        shrunk = shrink_run(folder, runner.Options(out=FilePath(place)), _say)
+    _say(f"{shrunk.recorded} drops shrunk to {shrunk.drops} in {shrunk.runs} runs")
+    print(shrunk.text, end="")
+    if not shrunk.fails:
+        raise LabFailure("this scenario did not fail when it was run at last: TCP sent other packets; try again")
+    sys.exit(0)
 
 
 def _show_result(result: RunResult) -> None:

@@ -39,10 +39,11 @@ Drop = tuple[str, str, Sending, int]
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a run's nodes sent, and what of it was dropped, by which fault."""
+    """What a run's nodes sent, and what of it was dropped, by which fault; with its number in its flow, from 1."""
 
     sent: frozenset[Sent]
     dropped: Mapping[Drop, str]
+    ordinals: Mapping[Drop, int]
 
 
 def replay(folder: Path, options: Options) -> RunResult:
@@ -50,7 +51,7 @@ def replay(folder: Path, options: Options) -> RunResult:
 
     UsageError where it is no run's folder, or its ledger can't be read.
     """
-    facts, scenario = _read(folder)
+    facts, scenario = read_run(folder)
     if not (folder / "ledger.bin").is_file():
         raise UsageError(f"{folder}: no ledger.bin there; expected the evidence folder of a run")
     recorded = traffic(folder).dropped
@@ -101,9 +102,11 @@ def traffic(folder: Path) -> Traffic:
     for entry in dropped:
         if entry.packet not in sendings:
             raise UsageError(f"{folder}: sent.pcapng lacks packet {entry.packet} of the ledger; a replay needs it")
+    named = {(*sendings[entry.packet], entry.copy): entry for entry in dropped}
     return Traffic(
         frozenset(sendings.values()),
-        {(*sendings[entry.packet], entry.copy): _dropper(entry) for entry in dropped},
+        {drop: _dropper(entry) for drop, entry in named.items()},
+        {drop: entry.ordinal for drop, entry in named.items()},
     )
 
 
@@ -123,7 +126,8 @@ def _dropper(entry: Entry) -> str:
     return next(fault for fault, effect, _ in entry.acts if effect == Effect.DROPPED)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], Scenario]:
+def read_run(folder: Path) -> tuple[dict[str, Any], Scenario]:
+    """What `lab run` was asked for. UsageError where the folder is no run's."""
     file = folder / "run.json"
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))

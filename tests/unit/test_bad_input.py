@@ -77,6 +77,8 @@ COMMANDS = [
     shell --name nobody
     fault
     fault sett
+    shrink
+    shrink nowhere
     compare tpc
     compare tcp --loss 5
     compare --loss 5ms

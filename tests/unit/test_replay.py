@@ -21,7 +21,8 @@ SYN: Sent = (PATH, FLOW, Sending("SYN", 0))
 
 
 def traffic(*dropped: Drop, also: tuple[Sent, ...] = (SYN,)) -> Traffic:
-    return Traffic(frozenset(one[:3] for one in dropped) | frozenset(also), dict.fromkeys(dropped, "f1"))
+    sent = frozenset(one[:3] for one in dropped) | frozenset(also)
+    return Traffic(sent, dict.fromkeys(dropped, "f1"), dict.fromkeys(dropped, 1))
 
 
 def test_all_repeated() -> None:

@@ -14,7 +14,8 @@ def main(port: int, how: str) -> None:
     sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.bind(("::", port))
-    count, first = 0, None
+    count, first, broken = 0, None, False
+    seen: set[bytes] = set()
     while True:
         datagram, sender = sock.recvfrom(65_536)
         first = first or sender
@@ -22,7 +23,10 @@ def main(port: int, how: str) -> None:
         bad = count % TURN == 0
         if bad and how == "loses":
             continue
-        answer = datagram[:-1] + b"?" if bad and how == "corrupts" else datagram
+        if how == "fails-after-a-gap" and datagram.startswith(b"msg-0-8-") and b"msg-0-7-" not in seen:
+            broken = True
+        seen.add(datagram[:8])
+        answer = datagram[:-1] + b"?" if broken or (bad and how == "corrupts") else datagram
         sock.sendto(answer, first if bad and how == "answers-another" else sender)
         if bad and how == "repeats":
             sock.sendto(answer, sender)
