@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -51,6 +51,11 @@ parity: $(DEV) $(TOXIPROXY)
 # The same faults on wire and netem, measured on the same kernel.
 side-by-side: $(DEV)
 	@$(NETEM) $(BIN)/python -m bench.side_by_side
+
+# docs/lookup.md and its plot: 1,000 names by lookup and by resolve. Some four minutes.
+lookup: $(DEV)
+	@$(PIP) --constraint bench/plots.txt matplotlib
+	@$(BIN)/python -m bench.lookup
 
 lint: $(DEV)
 	@$(BIN)/ruff check

@@ -194,7 +194,8 @@ class DnsWorkload(_Workload):
 
     `count` of them in all, taking `names` in turn (default: each once), `concurrency` at a time and `pace_ms` apart.
     `timeout_ms` is that of one attempt for `resolve`, which tries `retries` more times; of the whole for `lookup`,
-    where the C library retries, in a pool of `threads` (default: asyncio's own).
+    where the C library retries, in a pool of `threads` (default: asyncio's own). Every `job_every_ms` that pool gets a
+    job that has nothing to do with names, to see how long it has to wait.
     """
 
     kind: ClassVar[str] = "dns"
@@ -210,14 +211,15 @@ class DnsWorkload(_Workload):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
     pace_ms: Milliseconds = 0.0
     threads: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    job_every_ms: Annotated[Milliseconds, Field(gt=0)] | None = None
     family: Literal[4, 6, "both"] = "both"
 
     @model_validator(mode="after")
     def _fits(self) -> DnsWorkload:
         if self.how == "lookup" and self.retries is not None:
             raise ValueError("retries goes with how: resolve; for lookup the C library decides; leave it out")
-        if self.how == "resolve" and self.threads is not None:
-            raise ValueError("threads goes with how: lookup; resolve needs none; leave it out")
+        if self.how == "resolve" and self.threads is not None and self.job_every_ms is None:
+            raise ValueError("threads goes with how: lookup, or job_every; resolve needs none; leave it out")
         return self
 
     @property
@@ -236,8 +238,10 @@ class DnsWorkload(_Workload):
             f"--concurrency={self.concurrency}",
             _time_option("pace", self.pace_ms),
         ]
+        options += [] if self.threads is None else [f"--pool-size={self.threads}"]
+        options += [] if self.job_every_ms is None else [_time_option("job-every", self.job_every_ms)]
         if self.how == "lookup":
-            return options if self.threads is None else [*options, f"--pool-size={self.threads}"]
+            return options
         retries = [] if self.retries is None else [f"--retries={self.retries}"]
         return [*options, *retries, f"--server={address}", f"--source-port={source_port}"]
 

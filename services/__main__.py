@@ -235,7 +235,8 @@ def dns_server(
 @click.option("--retries", type=click.IntRange(min=0), help="(resolve) Further attempts; 2 unless given.")
 @click.option("--concurrency", type=COUNT, default=1, help="Names asked for at the same time.")
 @click.option("--pace", type=TIME, default="0s", help="Time between the beginnings of two.")
-@click.option("--pool-size", type=COUNT, help="(lookup) Threads; asyncio's own choice unless given.")
+@click.option("--pool-size", type=COUNT, help="Threads of the pool; asyncio's own choice unless given.")
+@click.option("--job-every", type=TIME, help="Give the pool another job this often, and journal how long it waits.")
 @click.option("--source-port", type=SOURCE_PORT, help="(resolve) First port to ask from: each attempt has its own.")
 @journal_option
 @json_option
@@ -250,6 +251,7 @@ def dns_client(
     concurrency: int,
     pace: float,
     pool_size: int | None,
+    job_every: float | None,
     source_port: int | None,
     journal: Path | None,
     as_json: bool,
@@ -258,7 +260,10 @@ def dns_client(
     from services import dns_client as dns
 
     other = {"--server": server, "--retries": retries, "--source-port": source_port}
-    _refuse_given({"--pool-size": pool_size} if how == "resolve" else other, f"--how {how}")
+    if how == "lookup":
+        _refuse_given(other, "--how lookup")
+    if how == "resolve" and job_every is None:
+        _refuse_given({"--pool-size": pool_size}, "--how resolve and no --job-every")
     listed = tuple(filter(None, names.split(",")))
     if not listed:
         raise UsageError("--names is empty: write it like tcp-server,udp-server")
@@ -273,6 +278,7 @@ def dns_client(
         concurrency=concurrency,
         pace_s=pace,
         pool_size=pool_size,
+        job_every_s=job_every,
         source_port=source_port,
     )
     return lifetime.run_client(dns.run(work, journal, as_json))

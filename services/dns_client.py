@@ -7,6 +7,7 @@
 
 import asyncio
 import ipaddress
+import itertools
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ class DnsWorkload:
     concurrency: int = 1
     pace_s: float = 0.0
     pool_size: int | None = None
+    job_every_s: float | None = None
     source_port: int | None = None
 
 
@@ -63,6 +65,8 @@ async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> in
     """Does the work and prints a summary; 0 when every name had an address, else 1. Raises `ServiceError`."""
     summary = Summary("dns-client", "names", work.count)
     with Journal(journal_path, "dns-client") as journal:
+        if work.pool_size is not None:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(work.pool_size))
         ask = _lookup(work) if work.how == "lookup" else _resolve(work, journal)
         turns = asyncio.Semaphore(work.concurrency)
         gate = asyncio.Lock()
@@ -73,7 +77,13 @@ async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> in
                     await asyncio.sleep(work.pace_s if n else 0)
                 await _one(n, work, ask, journal, summary)
 
-        await asyncio.gather(*(in_turn(n) for n in range(work.count)))
+        jobs = asyncio.create_task(_jobs(work.job_every_s, journal)) if work.job_every_s is not None else None
+        try:
+            await asyncio.gather(*(in_turn(n) for n in range(work.count)))
+        finally:
+            if jobs is not None:
+                jobs.cancel()
+                await asyncio.gather(jobs, return_exceptions=True)
     return summary.conclude(as_json)
 
 
@@ -95,10 +105,34 @@ async def _one(n: int, work: DnsWorkload, ask: Ask, journal: Journal, summary: S
         summary.count(phase, why=why)
 
 
+async def _jobs(every_s: float, journal: Journal) -> None:
+    """Work that has nothing to do with names, and shares the pool of threads with them: how long does it wait?"""
+    loop = asyncio.get_running_loop()
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def one(n: int) -> None:
+        journal.write("job", "invoke", n=n)
+        phase: Phase = "unknown"
+        try:
+            await loop.run_in_executor(None, int)
+            phase = "ok"
+        finally:
+            journal.write("job", phase, n=n, why=None if phase == "ok" else "stopped")
+
+    try:
+        for n in itertools.count():
+            task = asyncio.create_task(one(n))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+            await asyncio.sleep(every_s)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 def _lookup(work: DnsWorkload) -> Ask:
     loop = asyncio.get_running_loop()
-    if work.pool_size is not None:
-        loop.set_default_executor(ThreadPoolExecutor(work.pool_size))
 
     async def lookup(n: int, name: str) -> list[str]:
         timeout_s = work.timeout_s
