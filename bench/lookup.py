@@ -1,7 +1,7 @@
-"""lookup against resolve: 1,000 names from a slow or lossy DNS server. `make lookup` writes docs/lookup.md and its plot.
+"""lookup against resolve: 1,000 names from a slow or lossy DNS server. `make lookup` writes docs/lookup.md.
 
-Each row is a run whose faults were proven. While the names are found, the pool of threads gets another job every 100 ms;
-how long that waits is what an application that looks names up does to the rest of itself.
+Each row is a run whose faults were proven. While the names are found, the pool of threads gets another job every
+100 ms; how long that waits is what an application that looks names up does to the rest of itself.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ HOW = {
 }
 FAMILIES = ("4", "6", "both")
 HEAD = """# lookup against resolve
-A look-up through the system's resolver (getaddrinfo) blocks a thread of a pool until it has its answer. A resolver that speaks DNS
-itself blocks none. 1,000 names, 100 at a time, from a DNS server that is slow or behind a lossy network; meanwhile the same pool gets
-another job every 100 ms, and has to let it wait. From runs with a proven fault each (2 cores; seed 1):
+A look-up through the system's resolver (getaddrinfo) blocks a thread of a pool until it has its answer. A resolver that
+speaks DNS itself blocks none. 1,000 names, 100 at a time, from a DNS server that is slow or behind a lossy network;
+meanwhile the same pool gets another job every 100 ms. From runs with a proven fault each (2 cores; seed 1):
 
     make lookup
 
@@ -122,11 +122,13 @@ def main() -> None:
 
 
 TAIL = """
-- **The pool is the limit.** Four threads that each wait 200 ms find 20 names a second, whatever the machine; the other jobs stand in the
-  same queue. `lab run dns-lookup-blocks-the-pool` shows it in three seconds, with a check.
-- **A lost question costs a thread a second**, the C library's own time-out (resolv.conf(5)); `resolve` waits as long, and holds up nobody.
-- **IPv4, IPv6 or both.** With `both` getaddrinfo asks for A and AAAA at once (RFC 3596) and waits for the later answer; the order of what it
-  returns is RFC 6724's. On a path that only delays, that costs packets and no time; where packets are lost, either may be the lost one.
+- **The pool is the limit.** Four threads that each wait 200 ms find 20 names a second, whatever the machine; the other
+  jobs stand in the same queue. `lab run dns-lookup-blocks-the-pool` shows it in three seconds, with a check.
+- **A lost question costs a thread a second**, the C library's own time-out (resolv.conf(5)); `resolve` waits as long,
+  and holds up nobody.
+- **IPv4, IPv6 or both.** With `both` getaddrinfo asks for A and AAAA at once (RFC 3596) and waits for the later answer;
+  what it returns is in the order of RFC 6724. On a path that only delays, that costs packets and no time; where packets
+  are lost, either may be the lost one.
 """
 
 if __name__ == "__main__":

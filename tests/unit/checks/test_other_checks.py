@@ -202,3 +202,27 @@ def test_healing_waits_for_toxics_too(tmp_path: Path) -> None:
     for cleared_ms, expected in ((4, Verdict.PASS), (40, Verdict.INCONCLUSIVE)):
         healed = replace(evidence, toxics=({"cleared_t": cleared_ms * MS},))
         assert run_check("healed", {}, healed).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, Verdict.PASS), ({"at_least_ms": 40}, Verdict.PASS), ({"at_most_ms": 39}, Verdict.FAIL)],
+)
+def test_other_jobs_of_the_pool(options: dict[str, Any], expected: Verdict, tmp_path: Path) -> None:
+    """One is done at once, one after 40 ms."""
+    lines = [line("job", "invoke", n=0, t=0), line("job", "ok", n=0, t=0), line("job", "invoke", n=1, t=10 * MS)]
+    lines += [line("job", "unknown", n=1, t=50 * MS, why="stopped")]
+    write_journal(tmp_path, "journal-dns-client-1.jsonl", lines)
+    workload = replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl")
+    assert run_check("pool", options, Evidence(tmp_path, (workload,))).verdict == expected
+    assert run_check("pool", options, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, Verdict.PASS), (3, Verdict.FAIL), (None, Verdict.INCONCLUSIVE)])
+def test_a_client_of_one_s_own(status: int | None, expected: Verdict, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "command-client-1.txt").write_text("starting\nthe counter is wrong\n")
+    workload = replace(UDP, name="command-client-1", kind="command", client_journal="", status=status)
+    result = run_check("succeeds", {}, Evidence(tmp_path, (workload,)))
+    assert result.verdict == expected
+    assert (status == 3) == ("ended with 3: the counter is wrong" in result.summary)

@@ -45,6 +45,18 @@ def results(journal: Path) -> dict[str, Any]:
     return {line["name"]: line["addresses"] or (line["phase"], line["why"]) for line in ends}
 
 
+def test_a_job_of_the_pool_waits_for_lookups(tmp_path: Path) -> None:
+    """One thread, and names that nobody has to be asked for: each job is done, or said to have been stopped."""
+    journal = tmp_path / "client.jsonl"
+    work = DnsWorkload(how="lookup", names=("localhost",), count=20, concurrency=20, pool_size=1, job_every_s=0.001)
+    assert asyncio.run(dns_client.run(work, journal, as_json=True)) == 0
+    jobs = read_journal(journal, "job")
+    begun = [line["n"] for line in jobs if line["phase"] == "invoke"]
+    assert begun == list(range(len(begun)))
+    assert begun
+    assert sorted(line["n"] for line in jobs if line["phase"] in ("ok", "unknown")) == begun
+
+
 def test_a_pace_lies_between_two_beginnings(start: Start, tmp_path: Path) -> None:
     journal = tmp_path / "client.jsonl"
     work = {"names": ("tcp-server",), "count": 4, "concurrency": 4, "pace_s": 0.02}
