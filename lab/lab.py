@@ -168,18 +168,20 @@ class Lab:
         """Whether this lab has ended, by itself or because it was killed."""
         return self.name not in control.running()
 
-    def why_gone(self, evidence: FilePath) -> tuple[str, str | None]:
-        """Why a lab ended by itself, as it left word with its evidence, and which part of it ended, if one did.
+    def why_gone(self, evidence: FilePath) -> str:
+        """The reason that a lab which ended by itself left with its evidence; waits for it, but not for ever."""
+        return str(self._end_word(evidence)["reason"])
 
-        Waits for that word, but not for ever.
-        """
+    def part_gone(self, evidence: FilePath) -> str | None:
+        """Which part of it ended and took the lab with it: a service, a sidecar; None where it was none of those."""
+        return self._end_word(evidence).get("part")
+
+    def _end_word(self, evidence: FilePath) -> dict[str, Any]:
         file, deadline = evidence / "end.json", time.monotonic() + DOWN_SECONDS
         while not file.exists() and self._buried_later and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not file.exists():
-            return "the lab's supervisor was killed", None
-        end = json.loads(file.read_text())
-        return str(end["reason"]), end.get("part")
+        word = json.loads(file.read_text()) if file.exists() else {"reason": "the lab's supervisor was killed"}
+        return dict(word)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

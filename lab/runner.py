@@ -115,10 +115,9 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
         except LabError as error:
             if lab is not None and lab.ends_by_itself():
-                reason, part = lab.why_gone(folder)
                 # That the server under test died is what the run found out; any other part's death proves nothing.
-                verdict = Verdict.FAIL if part == stack.OWN else Verdict.INCONCLUSIVE
-                result = replace(result, error=reason, verdict=verdict)
+                verdict = Verdict.FAIL if lab.part_gone(folder) == stack.OWN else Verdict.INCONCLUSIVE
+                result = replace(result, error=lab.why_gone(folder), verdict=verdict)
             elif isinstance(error, UsageError | MissingCapability):
                 raise
             else:

@@ -16,6 +16,7 @@ KNOWN = {
     "netem": "the kernel's sch_netem",
     "toxiproxy": "the toxiproxy server (make toxiproxy)",
     "user": "root, to make an ordinary user who then runs the lab",
+    "junit-xsd": "the schema of a CI viewer (make junit-xsd)",
     "redis": "Debian's redis-server, for an example",
     "docker": "a Docker engine with Compose v2 and the lab's images (make images)",
 }

@@ -1,4 +1,4 @@
-"""Results as JUnit XML, as CI systems read it: a scenario is a test case.
+"""Results as JUnit XML, as CI systems read it: a scenario is a test case. Valid by the schema of Jenkins' xUnit plugin.
 
 FAIL is a `failure`; INCONCLUSIVE is an `error`, for nothing was proven: CI must not show it as passed or as skipped.
 """
@@ -19,7 +19,7 @@ _ELEMENTS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
 
 
 def junit_report(results: Sequence[RunResult]) -> str:
-    """One test suite, with properties for what one needs to run a case again."""
+    """One test suite. What one needs to run a case again, its seed and evidence, is in its output."""
     counts = {name: sum(result.verdict is verdict for result in results) for verdict, name in _ELEMENTS.items()}
     suite = ElementTree.Element(
         "testsuite",
@@ -38,9 +38,6 @@ def junit_report(results: Sequence[RunResult]) -> str:
 def _case(result: RunResult) -> ElementTree.Element:
     place = f"{result.runtime}.{result.engine}"
     case = ElementTree.Element("testcase", name=result.scenario, classname=place, time=f"{result.seconds:.3f}")
-    properties = ElementTree.SubElement(case, "properties")
-    for name in ("runtime", "engine", "seed", "evidence"):
-        ElementTree.SubElement(properties, "property", name=name, value=_clean(str(getattr(result, name))))
     if result.verdict in _ELEMENTS:
         trouble = ElementTree.SubElement(case, _ELEMENTS[result.verdict], message=_clean(_why(result)))
         trouble.set("type", result.verdict.value)
