@@ -36,7 +36,7 @@ def judge(evidence: Evidence, options: DelayOptions) -> CheckResult:
     text = f"p{options.percentile:g} {value:.2f} ms of {len(delays)} packets on {options.path}"
     if options.at_least_ms <= value <= options.at_most_ms:
         return conclude("delay", text)
-    expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:g} ms"
+    expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:.7g} ms"
     return conclude("delay", "", [Finding(f"{text}, {expected}", delivered.name)])
 
 

@@ -23,7 +23,7 @@ def judge(evidence: Evidence, options: PoolOptions) -> CheckResult:
     text = f"longest wait {longest:.0f} ms of {len(waits)} jobs"
     if options.at_least_ms <= longest <= options.at_most_ms:
         return conclude("pool", text)
-    expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:g} ms"
+    expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:.7g} ms"
     return conclude("pool", "", [Finding(f"{text}, {expected}", evidence.of_kind("dns")[0].client_journal)])
 
 

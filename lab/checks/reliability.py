@@ -23,12 +23,12 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         if sent < asked:
             unclear.append(Finding(f"{asked - sent} of {asked} messages were never sent", workload.client_journal))
         for one in seen:
-            good += sum(reply["phase"] == "ok" for reply in one.replies)
             if workload.framing == "raw":
+                good += sum(reply["phase"] == "ok" for reply in one.replies)
                 _judge_outcomes(one, wrong, unclear)
                 _judge_streams(one, wrong, unclear)
             else:
-                _judge_answers(one, owners, wrong, unclear)
+                good += _judge_answers(one, owners, wrong, unclear)
                 if workload.server_journal:
                     _judge_arrivals(one, wrong)
     if not count:
@@ -48,8 +48,11 @@ def _judge_outcomes(one: Connection, wrong: list[Finding], unclear: list[Finding
     wrong.extend(Finding(f"an answer to nothing, {line['size']} bytes", one.name) for line in one.strays)
 
 
-def _judge_answers(one: Connection, owners: dict[str, int], wrong: list[Finding], unclear: list[Finding]) -> None:
-    """Each message came back once, and nothing else did; in which order is for the check of that name."""
+def _judge_answers(one: Connection, owners: dict[str, int], wrong: list[Finding], unclear: list[Finding]) -> int:
+    """Each message came back once, and nothing else did; in which order is for the check of that name.
+
+    Returns how many came back.
+    """
     answers = [line for line in one.replies if line["phase"] in ("ok", "fail")]
     came = Counter(line["digest"] for line in (*answers, *one.strays))
     sent = Counter(line["digest"] for line in one.sent)
@@ -70,6 +73,7 @@ def _judge_answers(one: Connection, owners: dict[str, int], wrong: list[Finding]
         elif reply["digest"] in sent:
             text = f"message {line['n']} never came back; message {numbers[reply['digest']]} did in its place"
             wrong.append(Finding(text, one.name))
+    return (came & sent).total()
 
 
 def _foreign(one: Connection, line: Line, owners: dict[str, int]) -> Finding:

@@ -35,8 +35,11 @@ def _answered(one: Connection) -> set[int]:
 def _judge_broken(one: Connection, answered: set[int], wrong: list[Finding]) -> int:
     """How many are unknown."""
     reasons = {reply["n"]: reply["why"] for reply in one.replies if reply["phase"] == "unknown"}
+    different = {reply["n"] for reply in one.replies if reply["phase"] == "fail"}
     for line in one.sent:
-        if line["n"] not in answered and not reasons.get(line["n"]):
+        if line["n"] in different:
+            wrong.append(Finding(f"message {line['n']} came back different", one.name))
+        elif line["n"] not in answered and not reasons.get(line["n"]):
             wrong.append(Finding(f"of message {line['n']} nobody was told what became of it", one.name))
     return len(reasons)
 

@@ -13,10 +13,10 @@ from tests.degraded.judge import Judge
 
 
 def test_tcp_sends_what_was_lost_again(judge: Judge) -> None:
-    """Of 480 segments each way a fifth is lost (not one: 2 x 0.8^240 < 1e-22); every message arrives once."""
+    """Of some 200 segments each way a fifth is lost (none of 120: 2 x 0.8^120 < 1e-11); every message arrives once."""
     judge("""
-        workload: [tcp: {to: "tcp-server:8082", framing: length2, connections: 4, messages: 60, pace: 20ms, window: 60}]
-        faults: [{on: client<->tcp-server, for: 1500ms, loss: 20%}]
+        workload: [tcp: {to: "tcp-server:8082", framing: length2, connections: 4, messages: 99, pace: 20ms, window: 99}]
+        faults: [{on: client<->tcp-server, at: 300ms, for: 1s, loss: 20%}]
         checks: [reliability, healed, {retransmissions: {at_least: 1}}]
     """)
 
@@ -100,7 +100,7 @@ def test_a_cut_that_stays_is_told_as_unknown(judge: Judge) -> None:
 def test_a_reset_ends_one_connection_and_no_other(judge: Judge) -> None:
     """RFC 9293, 3.5.3. The first connection's tenth data segment is replaced by a RST."""
     judge("""
-        workload: [tcp: {to: "tcp-server:8082", framing: length2, connections: 3, messages: 40, pace: 20ms, window: 40}]
-        faults: [{on: client->tcp-server, for: 500ms, reset: {nth: [10], match: {source_port: 20000}}}]
+        workload: [tcp: {to: "tcp-server:8082", framing: length2, connections: 3, messages: 99, pace: 20ms, window: 99}]
+        faults: [{on: client->tcp-server, for: 1s, reset: {nth: [10], match: {source_port: 20000}}}]
         checks: [reported, healed]
     """)

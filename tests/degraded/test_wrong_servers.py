@@ -83,10 +83,10 @@ def test_udp(how: str, needs_netns: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["right", "stalls-after-a-reset"])
 def test_after_a_reset(how: str, needs_netns: None, tmp_path: Path) -> None:
     workload = (
-        "tcp: {to: 'server:9000', framing: length2, messages: 100, connections: 2, pace: 10ms, window: 100, "
+        "tcp: {to: 'server:9000', framing: length2, messages: 200, connections: 2, pace: 10ms, window: 200, "
         "timeout: 3s}"
     )
-    faults = "{on: client->server, for: 500ms, reset: {nth: [10], match: {source_port: 20000}}}"
+    faults = "{on: client->server, for: 1s, reset: {nth: [10], match: {source_port: 20000}}}"
     result = judged(workload, faults, "reported, healed", "tcp_server.py", how, tmp_path)
     assert caught(result) == ({} if how == "right" else {"healed": FAIL}), "\n".join(lines(result))
 
