@@ -61,13 +61,13 @@ class Passage:
 def toxic_findings(evidence: Evidence, toxic: dict[str, Any]) -> tuple[bool, Finding]:
     """(not seen, what was seen or missed)"""
     name = f"{toxic['type']} {toxic['stream']} on {toxic['proxy']}"
-    seen = SEEN[toxic["type"]](_passage(evidence, toxic), toxic["attributes"])
+    seen = SEEN[toxic["type"]](passage_of(evidence, toxic), toxic["attributes"])
     if seen is None:
         return True, Finding(f"toxic {name} left no trace", "sent.pcapng, delivered.pcapng")
     return False, Finding(f"{seen}: {name}", "sent.pcapng, delivered.pcapng: interface toxiproxy")
 
 
-def _passage(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
+def passage_of(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
     """Upstream: from clients to the proxy's port, and on to the server's same port. Downstream: the way back."""
     offset = int(evidence.ledger.run["epoch_offset"])
     start = toxic["set_t"] + offset

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.checks.toxic_seen import SEEN, Passage, Segment
+from lab.checks.toxic_seen import SEEN, Passage, Segment, passage_of, toxic_findings
+from lab.engines.wire.core import Core
+from lab.evidence.evidence import Evidence
+from lab.evidence.recorder import FileRecorder
 from lab.packets import ACK, FIN, PSH, RST, SYN
+from lab.topology import Network
+from tests.virtual_wire import tcp
 
 MS = 1_000_000
 DATA = ACK | PSH
@@ -97,3 +103,90 @@ def test_slow_close_is_late_by_its_delay() -> None:
     assert seen("slow_close", [(10, 0, FIN)], [(60, 0, FIN)], delay=50) == "closed 50 ms late"
     assert seen("slow_close", [(10, 0, FIN)], [(59, 0, FIN)], delay=50) is None
     assert seen("slow_close", [], [(60, 0, FIN)], delay=50) is None
+
+
+# -- what came and what left, out of captures --------------------------------------------------------------------------
+
+NODES_WITH_PROXY = Network.parse().nodes(["client", "tcp-server", "toxiproxy"])
+CLIENT, SERVER, PROXY = NODES_WITH_PROXY
+PLACED = {"type": "slicer", "stream": "upstream", "port": 8082, "proxy": "tcp-length2", "attributes": {}}
+
+
+def through_a_proxy(folder: Path, *frames: bytes) -> Evidence:
+    """Frames 1 ms apart, from 1 ms on; the wall clock is 1 s ahead."""
+    recorder = FileRecorder(folder, NODES_WITH_PROXY, {"seed": 1, "engine": "wire", "lab": "history"})
+    core = Core(NODES_WITH_PROXY, 1, recorder)
+    index = {node.mac_bytes: number for number, node in enumerate(NODES_WITH_PROXY)}
+    for number, frame in enumerate(frames, start=1):
+        core.receive(index[frame[6:12]], frame, number * MS)
+    recorder.close(strays=0)
+    return Evidence(folder)
+
+
+def to_proxy(data: bytes, seq: int = 1000, flags: int = PSH | ACK) -> bytes:
+    return tcp(data, flags, seq=seq, source=CLIENT, target=PROXY)
+
+
+def to_server(data: bytes, seq: int = 7000, flags: int = PSH | ACK) -> bytes:
+    return tcp(data, flags, seq=seq, source=PROXY, target=SERVER, port=50_007)
+
+
+def answer(data: bytes, seq: int = 300) -> bytes:
+    return tcp(data, PSH | ACK, seq=seq, source=SERVER, target=PROXY, port=8082, to=50_007)
+
+
+def rows(segments: list[Segment], evidence: Evidence) -> list[tuple[int, int]]:
+    """(ms, new bytes)"""
+    offset = int(evidence.ledger.run["epoch_offset"])
+    return [(round((one.time - offset) / 1e6), one.size) for one in segments]
+
+
+def test_a_passage_has_what_came_to_the_proxy_and_what_left_it(tmp_path: Path) -> None:
+    evidence = through_a_proxy(
+        tmp_path,
+        to_proxy(b"12345678"),
+        to_server(b"1234"),
+        to_server(b"5678", 7004),
+        answer(b"no"),
+        to_server(b"", 7008),
+    )
+    passage = passage_of(evidence, {**PLACED, "set_t": 2 * MS, "cleared_t": 3 * MS})
+    assert rows(passage.all_came, evidence) == [(1, 8)]
+    assert rows(passage.all_left, evidence) == [(2, 4), (3, 4), (5, 0)]
+    assert rows(passage.came, evidence) == []
+    assert rows(passage.left, evidence) == rows(passage.data_left, evidence) == [(2, 4), (3, 4)]
+
+
+def test_bytes_that_are_sent_again_are_no_new_ones(tmp_path: Path) -> None:
+    """The second segment repeats the first, the third half of it; sequence numbers may begin again."""
+    start = (1 << 32) - 4
+    evidence = through_a_proxy(
+        tmp_path,
+        to_proxy(b"12345678", start),
+        to_proxy(b"12345678", start),
+        to_proxy(b"5678abcd", 0),
+        to_proxy(b"e", 8),
+    )
+    passage = passage_of(evidence, {**PLACED, "set_t": 0, "cleared_t": None})
+    assert rows(passage.all_came, evidence) == [(1, 8), (2, 0), (3, 4), (4, 1)]
+
+
+def test_downstream_is_the_way_back(tmp_path: Path) -> None:
+    evidence = through_a_proxy(tmp_path, to_proxy(b"12"), to_server(b"12"), answer(b"345"))
+    passage = passage_of(evidence, {**PLACED, "stream": "downstream", "set_t": 0, "cleared_t": None})
+    assert (rows(passage.all_came, evidence), rows(passage.all_left, evidence)) == ([(3, 3)], [])
+
+
+def test_says_what_was_seen_and_what_was_not(tmp_path: Path) -> None:
+    evidence = through_a_proxy(tmp_path, to_proxy(b"12345678"), to_server(b"1234"), to_server(b"5678", 7004))
+    placed = {**PLACED, "set_t": 0, "cleared_t": None}
+    missed, seen = toxic_findings(evidence, placed)
+    assert (missed, str(seen)) == (
+        False,
+        "sliced 1 segments into 2: slicer upstream on tcp-length2 [sent.pcapng, delivered.pcapng: interface toxiproxy]",
+    )
+    missed, unseen = toxic_findings(evidence, {**placed, "type": "reset_peer"})
+    assert (missed, str(unseen)) == (
+        True,
+        "toxic reset_peer upstream on tcp-length2 left no trace [sent.pcapng, delivered.pcapng]",
+    )
