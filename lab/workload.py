@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 
 from lab.problems import Entry, hint, shown
 from lab.stack import DNS_PORT, NODES, OWN, TCP_PORTS, UDP_PORT
-from lab.units import SIZES_BYTES, Milliseconds, parse_quantity
+from lab.units import SIZES_BYTES, Bytes, Milliseconds, parse_quantity
 
 MAX_FRAME = {"raw": 65_536, "line": 65_536, "length2": 65_535, "length4": 65_536, "varint": 65_536}
 """Bytes of the largest message: the server's default limit, and what two bytes can say."""
@@ -105,7 +105,8 @@ class TcpWorkload(_Workload):
     """`messages` numbered messages on each of `connections` connections, each echoed by the server.
 
     `window` of them may be in flight on a connection; `pace_ms` lies between two sends; a connection that takes longer
-    than `timeout_ms` to open, or to answer a message, is given up. Sizes in bytes.
+    than `timeout_ms` to open, or to answer a message, is given up. Sizes in bytes. With `nagle` small segments wait for
+    what is unacknowledged (RFC 9293, 3.7.4); `max_segment_bytes` is the most that the client puts into one.
     """
 
     kind: ClassVar[str] = "tcp"
@@ -120,6 +121,8 @@ class TcpWorkload(_Workload):
     window: Count = 1
     pace_ms: Milliseconds = 0.0
     timeout_ms: Annotated[Milliseconds, Field(gt=0)] = 30_000.0
+    nagle: Annotated[bool, Field(strict=True)] = False
+    max_segment_bytes: Annotated[Annotated[Bytes, Field(ge=88, le=32_767)] | None, Field(alias="max_segment")] = None
     family: Literal[4, 6] = 4
 
     @model_validator(mode="after")
@@ -146,6 +149,8 @@ class TcpWorkload(_Workload):
             _time_option("timeout", self.timeout_ms),
             _time_option("connect-timeout", self.timeout_ms),
             f"--source-port={source_port}",
+            *(["--nagle"] if self.nagle else []),
+            *([] if self.max_segment_bytes is None else [f"--max-segment={self.max_segment_bytes}"]),
         ]
 
 

@@ -93,6 +93,8 @@ def tcp_server(
 @click.option("--timeout", type=TIME, default="30s", help="A message unanswered for longer is unknown.")
 @click.option("--connect-timeout", type=TIME, default="10s")
 @click.option("--source-port", type=SOURCE_PORT, help="Connection i is bound to this port plus i.")
+@click.option("--nagle", is_flag=True, help="Leave Nagle's algorithm on.")
+@click.option("--max-segment", type=click.IntRange(88, 32767), help="Bytes of a segment at most (TCP_MAXSEG).")
 @journal_option
 @json_option
 def tcp_client(
@@ -107,6 +109,8 @@ def tcp_client(
     timeout: float,
     connect_timeout: float,
     source_port: int | None,
+    nagle: bool,
+    max_segment: int | None,
     journal: Path | None,
     as_json: bool,
 ) -> int:
@@ -128,6 +132,8 @@ def tcp_client(
         timeout_s=timeout,
         connect_timeout_s=connect_timeout,
         source_port=source_port,
+        nagle=nagle,
+        max_segment=max_segment,
     )
     return lifetime.run_client(tcp.run(work, journal, as_json))
 

@@ -28,7 +28,10 @@ ANY_LENGTH = 1 << 30
 
 @dataclass(frozen=True)
 class TcpWorkload:
-    """What to send: `messages` on each of `connections` connections; times in seconds, sizes in bytes."""
+    """What to send: `messages` on each of `connections` connections; times in seconds, sizes in bytes.
+
+    `nagle`: a small segment waits while another is unacknowledged (RFC 9293, 3.7.4). `max_segment`: of what we send.
+    """
 
     host: str
     port: int
@@ -42,6 +45,8 @@ class TcpWorkload:
     timeout_s: float = 30.0
     connect_timeout_s: float = 10.0
     source_port: int | None = None
+    nagle: bool = False
+    max_segment: int | None = None
 
     def size(self, conn: int, n: int) -> int:
         """Bytes of message `n` on connection `conn`."""
@@ -118,7 +123,10 @@ class _Conversation:
             raise _Lost(why) from error
         finally:
             self._journal.write("connect", phase, conn=self._conn, why=why, **ends)
-        return await asyncio.open_connection(sock=sock, limit=READ_BYTES)
+        streams = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
+        # asyncio turns Nagle's algorithm off on each connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not self._work.nagle)
+        return streams
 
     async def _first_to_answer(self, targets: list[Target]) -> socket.socket:
         for family, address in targets[:-1]:
@@ -134,6 +142,8 @@ class _Conversation:
         port = None if base is None else base + self._conn
         sock = client_socket(family, socket.SOCK_STREAM, port)
         try:
+            if self._work.max_segment is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self._work.max_segment)
             await asyncio.get_running_loop().sock_connect(sock, address)
         except BaseException:
             sock.close()

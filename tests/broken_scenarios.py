@@ -80,6 +80,8 @@ WORKLOADS = {
     "tcp: {to: tcp-server:8081, framing: line, messages: 1, size: 1MB}": "expected 0B to 65536B",
     "tcp: {to: tcp-server:8081, framing: line, messages: 1, pace: 5}": "pace: 5 is a bare number",
     "tcp: {to: tcp-server:8081, framing: line, messages: 1, family: 5}": "family: found 5; expected 4 or 6",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, max_segment: 9B}": "max_segment: found '9B'; expected .*88",
+    "tcp: {to: tcp-server:8081, framing: line, messages: 1, nagle: 1}": "nagle: found 1; expected a valid boolean",
     "tcp: {from: tcp-server, to: tcp-server:8081, framing: line, messages: 1}": "from 'tcp-server' to itself",
     "tcp: {from: me, to: tcp-server:8081, framing: line, messages: 1}": "tcp.from: no node 'me'",
     "tcp: {to: tcp-server:8081, frame: line, messages: 1}": "tcp.frame: no such field; expected one of from,",

@@ -6,8 +6,12 @@ keeps each datagram whole (RFC 768).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from lab.evidence.evidence import Evidence
+from lab.packets import TCP, Packet
 from tests.degraded.judge import Judge, Judged
 
 SLICED = "toxic: {type: slicer, stream: upstream, average_size: 3B, size_variation: 1B, delay: 200us}"
@@ -27,6 +31,55 @@ def test_messages_stick_together(judge: Judge) -> None:
     """)
     assert sum(reads(judged)) == 20 * 50
     assert max(reads(judged)) > 50
+
+
+def segments(judged: Judged) -> list[int]:
+    """The payloads' sizes of the data segments that the client sent."""
+    sent = Evidence(Path(judged.result.evidence)).sent
+    packets = [Packet.parse(one.frame) for one in sent if one.node == "client"]
+    return [size for one in packets if one.protocol == TCP and (size := one.payload_end - one.payload_at)]
+
+
+@pytest.mark.parametrize(("nagle", "fewer"), [("false", False), ("true", True)])
+def test_nagle_makes_small_messages_stick(nagle: str, fewer: bool, judge: Judge) -> None:
+    """RFC 9293, 3.7.4: while the first is unacknowledged (40 ms) the others wait, and leave as one segment.
+
+    Without it each of twenty messages, 1 ms apart, is a segment.
+    """
+    judged = judge(f"""
+        workload: [tcp: {{to: "tcp-server:8082", framing: length2, messages: 20, size: 20B, window: 20, pace: 1ms,
+                          nagle: {nagle}}}]
+        faults: [{{on: client<->tcp-server, latency: 20ms}}]
+        checks: [reliability, framing, {{retransmissions: {{at_most: 0}}}}]
+    """)
+    assert (len(segments(judged)) < 20) is fewer
+
+
+def test_small_segments_split_a_message(judge: Judge) -> None:
+    """1,000 bytes and their length in segments of 100 less 12 of options: twelve of them, and nobody notices."""
+    judged = judge("""
+        workload: [tcp: {to: "tcp-server:8082", framing: length2, messages: 3, size: 1000B, max_segment: 100B}]
+        faults: [{on: client->tcp-server, latency: 5ms}]
+        checks: [reliability, framing, {retransmissions: {at_most: 0}}]
+    """)
+    assert max(segments(judged)) == 88
+    assert len(segments(judged)) == 3 * 12
+
+
+def test_a_delayed_ack_holds_up_what_nagle_keeps(judge: Judge) -> None:
+    """RFC 9293, 3.8.6.3: half a frame is no answer's worth, so its ACK is delayed; the other half waits for that ACK.
+
+    Linux delays an ACK by 40 ms, once a connection has done without for some segments.
+    """
+    judged = judge("""
+        workload: [tcp: {to: "tcp-server:8082", framing: length2, messages: 40, size: 150B, max_segment: 100B,
+                         nagle: true}]
+        faults: [{on: client->tcp-server, latency: 1ms}]
+        checks: [reliability, framing]
+    """)
+    sent = {line["digest"]: line["t"] for line in judged.sent("tcp-client-1")}
+    taken = [line["t"] - sent[line["digest"]] for line in judged.arrivals("frame", "tcp-server")]
+    assert max(taken) >= 35e6
 
 
 def test_a_message_falls_apart(judge: Judge) -> None:
