@@ -19,6 +19,7 @@ from lab.evidence.reader import read_ledger
 from lab.runtimes import images, project
 from tests.compose.conftest import Stack
 from tests.conftest import RanOn
+from tests.degraded.test_probes import DATAGRAMS
 
 SERVERS = ("tcp-server", "udp-server", "dns-server", "toxiproxy", "client")
 ADDRESS = 26  # of the source, in an Ethernet frame with IPv4
@@ -139,14 +140,12 @@ def test_toxiproxy_python_drives_toxiproxy(calm: Stack, ran_on: RanOn) -> None:
     assert proxy.toxics() == {}
 
 
-@pytest.mark.parametrize(
-    ("kind", "answer"), [("udp", "Message Received"), ("udp-bad-checksum", None), ("ping", "made by hand")]
-)
-def test_scapy_in_the_client_node(calm: Stack, kind: str, answer: str | None) -> None:
-    """Packets that no kernel made, from a sidecar of the client: an answer only to a whole one."""
-    mac = json.loads(calm.ok("hub", "lab", "status", "--json"))["nodes"]["udp-server"]["mac"]
-    address = os.environ["LAB_UDP_SERVER_IPV4"]
-    said = calm.ok("client-probe", "python", "/opt/probes/here/datagrams.py", kind, address, mac, "lab0")
+@pytest.mark.parametrize("case", DATAGRAMS)
+def test_scapy_in_the_client_node(calm: Stack, case: str) -> None:
+    """Packets that no kernel made, from a sidecar of the client: the same answers as in a netns lab."""
+    node, answer = DATAGRAMS[case]
+    facts = json.loads(calm.ok("hub", "lab", "status", "--json"))["nodes"][node]
+    said = calm.ok("client-probe", "python", "/opt/probes/here/datagrams.py", case, facts["ipv4"], facts["mac"], "lab0")
     assert json.loads(said)["answer"] == answer
 
 

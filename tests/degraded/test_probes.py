@@ -23,7 +23,7 @@ GHOST = "ghost"
 NO_ADDRESS = (
     "import socket; from pyroute2 import IPRoute; IPRoute().flush_addr(index=socket.if_nametoindex('eth0'), family=2)"
 )
-# In a Compose lab no node may make packets by hand; there a sidecar may (tests/compose/test_stack.py).
+# In a Compose lab no node may make packets by hand; a sidecar of the client sends the datagrams there (tests/compose).
 
 
 @pytest.fixture(scope="module")
