@@ -32,7 +32,8 @@ class Service:
 class Guest:
     """A server of the user's own, in a node of its own: a command, an image, or a service of a Compose file.
 
-    `ports` as those of a `Service`. A runtime takes those ways that it can hold, and refuses the others.
+    `ports` as those of a `Service`. A runtime takes the way that it can hold, and refuses a guest that has none: with a
+    command and an image, namespaces run the command as it is, containers run it in the image.
     """
 
     node: str

@@ -162,8 +162,8 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
 
 
 def _guest_service(guest: Guest) -> Service:
-    """UsageError where the guest is none that lives in a namespace."""
-    if guest.image or guest.compose_file or not guest.argv:
+    """UsageError where the guest is none that lives in a namespace: without a command, or out of a Compose file."""
+    if guest.compose_file or not guest.argv:
         what = f"image {guest.image}" if guest.image else "of a Compose file"
         raise UsageError(f"{guest.node} is {what}; expected a command for runtime netns; use --runtime compose")
     program = shutil.which(guest.argv[0], path=_path(os.environ))

@@ -115,6 +115,21 @@ def test_a_cut_at_each_byte_of_a_frame_is_mended(framing: str, port: int, overhe
     assert len(judged.arrivals("frame", "tcp-server")) == frame + 4
 
 
+@pytest.mark.parametrize(("framing", "overhead"), [("length4", 4), ("varint", 1)])
+def test_so_it_is_for_framings_of_other_servers(framing: str, overhead: int, judge: Judge) -> None:
+    """The same, of a server that is put into the lab as a user's would be."""
+    frame = 10 + overhead
+    judge(f"""
+        server:
+          command: [python, -m, services, tcp-server, --{framing}-port, "9000"]
+          image: fault-lab/node
+          port: 9000
+        workload: [tcp: {{to: "server:9000", framing: {framing}, messages: {frame + 4}, size: 10B}}]
+        faults: [{{on: client->server, cut: {frame + 1}}}]
+        checks: [reliability, ordering, framing, {{retransmissions: {{at_least: {frame - 1}}}}}]
+    """)
+
+
 @pytest.mark.parametrize(("framing", "port"), [("line", 8081), ("length2", 8082)])
 def test_slices_of_a_few_bytes_are_put_together(framing: str, port: int, judge: Judge) -> None:
     """toxiproxy hands the stream on in slices of 2 to 4 bytes: every message begins and ends in the middle of one."""
