@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,10 @@ from tests.conftest import RanOn
 from tests.degraded.deaf import Pretending, Silent
 
 SCENARIOS = [load_scenario(path) for path in shipped().values()]
-SEEDS = range(10)
-AT_ONCE = 4
+SEEDS = range(int(os.environ.get("LAB_SEEDS", "3")))
+AT_ONCE = 6
+REPLAYED_IN_CONTAINERS = ("first-syn-ack-lost", "tcp-loss", "udp-loss")
+"""A replay's decisions are the engine's, which is the same in both runtimes: there these few are enough."""
 
 
 ALL = pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
@@ -49,25 +52,27 @@ def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, runtime: str,
     assert first.verdict == Verdict.PASS, told(first)
     proof = next(check for check in first.checks if check.name == "fault_seen")
     assert proof.summary != "no fault asked"
+    if runtime == "compose" and scenario.name not in REPLAYED_IN_CONTAINERS:
+        return
     again = replay(Path(first.evidence), Options(out=tmp_path))
     repeated = next(check for check in again.checks if check.name == "replay")
     assert repeated.verdict == Verdict.PASS, told(again)
 
 
-@ALL
 @pytest.mark.parametrize("deaf", [Silent, Pretending])
-def test_a_deaf_engine_never_passes(
-    scenario: Scenario, deaf: type[Silent], needs_netns: None, ran_on: RanOn, tmp_path: Path
-) -> None:
-    note(ran_on, "netns", scenario)
-    result = run(scenario, Options(out=tmp_path, placer=deaf))
-    assert result.verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL), told(result)
-    assert next(check for check in result.checks if check.name == "fault_seen").verdict == Verdict.INCONCLUSIVE
+def test_a_deaf_engine_never_passes(deaf: type[Silent], needs_netns: None, ran_on: RanOn, tmp_path: Path) -> None:
+    for scenario in SCENARIOS:
+        note(ran_on, "netns", scenario)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda one: run(one, Options(out=tmp_path, placer=deaf)), SCENARIOS))
+    assert [told(one) for one in results if one.verdict == Verdict.PASS] == []
+    proofs = [check for one in results for check in one.checks if check.name == "fault_seen"]
+    assert {proof.verdict for proof in proofs} == {Verdict.INCONCLUSIVE}
 
 
 @pytest.mark.timeout(1200)
 def test_no_verdict_changes_with_the_seed(needs_netns: None, tmp_path: Path) -> None:
-    """Ten seeds of each, several labs at a time; each in a process of its own, as `lab run` is."""
+    """Some seeds of each (LAB_SEEDS), several labs at a time; each in a process of its own, as `lab run` is."""
     names = [one.name for one in SCENARIOS if not one.toxics() or stack.find_toxiproxy() is not None]
 
     def verdict(name: str, seed: int) -> tuple[str, int, str, str]:
