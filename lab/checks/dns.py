@@ -33,7 +33,9 @@ def judge(evidence: Evidence, options: DnsOptions) -> CheckResult:
                 answered += 1
                 expected = known.get(names[line["n"]].rstrip(".").removesuffix(".lab"), set())
                 got = {str(ip_address(one)) for one in line["addresses"]}
-                if not got or not got <= {str(ip_address(one)) for one in expected}:
+                if not got:
+                    wrong.append(Finding(f"{names[line['n']]} has no address", where))
+                elif not got <= {str(ip_address(one)) for one in expected}:
                     wrong.append(Finding(f"{names[line['n']]} has the wrong addresses {', '.join(sorted(got))}", where))
             elif line["phase"] in ("fail", "unknown") and options.all_answered:
                 kind = wrong if line["phase"] == "fail" else unclear

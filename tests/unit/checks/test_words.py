@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from lab.checks import CHECKS, CheckResult, run_check
+from lab.engines.wire.core import Core
 from lab.evidence.evidence import Evidence
-from lab.faults import Duplicate, Fault, Latency, Loss
+from lab.evidence.recorder import FileRecorder
+from lab.faults import Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Reorder
 from tests.unit.checks.histories import (
     MESSAGES,
     TCP,
@@ -28,7 +30,7 @@ from tests.unit.checks.histories import (
     udp_history,
     write_journal,
 )
-from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
+from tests.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
 
 WORDS = Path(__file__).parent / "words.txt"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -38,10 +40,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "udp_accounting": {"all_answered": True},
     "pool": {"at_least_ms": 5},
 }
+STRICT: dict[str, dict[str, Any]] = {
+    "delay": {"path": "client->tcp-server", "at_least_ms": 1},
+    "rate": {"path": "client->tcp-server", "at_most_kbit": 8, "burst_bytes": 200},
+    "handshake": {"at_least_ms": 50, "at_most_ms": 60},
+    "retransmissions": {"at_least": 1},
+    "dns": {"all_answered": False},
+    "fault_seen": {"expected": 2, "toxics": 1},
+}
+"""What "strict" histories are held to."""
 GOOD = TcpHistory()
 A, B, C, D, E = MESSAGES
 Lines = list[dict[str, Any]]
-LIKE = {"raw": "raw", "udp": "udp", "healed": "udp", "jobs": "udp"}
+NEEDED = {name: OPTIONS[name] for name in ("delay", "rate")}
+LIKE = {"raw": "raw"} | dict.fromkeys(("udp", "healed", "jobs", "dns", "command", "ledger", "faults"), "udp")
 """Histories by how they are called, and the first of the kind that they are compared with."""
 
 
@@ -186,6 +198,68 @@ def again(folder: Path) -> Evidence:
     return evidence
 
 
+def cut_short(*names: str) -> Callable[[Path], Evidence]:
+    def write(folder: Path) -> Evidence:
+        GOOD.write(folder)
+        for name in names:
+            (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+        return Evidence(folder, (TCP,))
+
+    return write
+
+
+def noted(kind: str, **fields: Any) -> Callable[[Path], Evidence]:
+    """The engine left a note."""
+
+    def write(folder: Path) -> Evidence:
+        GOOD.write(folder)
+        recorder = FileRecorder(folder, NODES, {"seed": 1, "engine": "wire", "lab": "history"})
+        core = Core(NODES, 1, recorder)
+        core.receive(0, tcp(), MS)
+        recorder.note(kind, **fields)
+        recorder.close(strays=0)
+        return Evidence(folder, (TCP,))
+
+    return write
+
+
+def faulty(*faults: Fault) -> Callable[[Path], Evidence]:
+    """Ten datagrams under these faults."""
+
+    def write(folder: Path) -> Evidence:
+        record(folder, [udp(data) for data in MESSAGES * 2], [("client->udp-server", fault) for fault in faults])
+        return Evidence(folder)
+
+    return write
+
+
+def named(phase: str, **end: Any) -> Callable[[Path], Evidence]:
+    """One name, and how it ended."""
+
+    def write(folder: Path) -> Evidence:
+        record(folder, [udp(A)])
+        lines = [line("resolve", "invoke", n=0, name="tcp-server.lab."), line("resolve", "note", n=None)]
+        lines += [line("resolve", phase, n=0, why="because", **end)]
+        write_journal(folder, "journal-dns-client-1.jsonl", lines)
+        return Evidence(folder, (replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl"),))
+
+    return write
+
+
+def theirs(status: int | None, log: str = "one\ntwo\n") -> Callable[[Path], Evidence]:
+    """A client of the user's own."""
+
+    def write(folder: Path) -> Evidence:
+        record(folder, [udp(A)])
+        (folder / "log").mkdir()
+        (folder / "log" / "command-client-1.txt").write_text(log)
+        return Evidence(
+            folder, (replace(UDP, name="command-client-1", kind="command", client_journal="", status=status),)
+        )
+
+    return write
+
+
 HISTORIES: dict[str, Callable[[Path], Evidence]] = {
     "good": GOOD.write,
     "server lost one": replace(GOOD, received=(A, B, D, E)).write,
@@ -230,6 +304,25 @@ HISTORIES: dict[str, Callable[[Path], Evidence]] = {
     "healed, message": healing("message", "fail", 1),
     "healed, too early": healing("message", "fail", 9),
     "jobs": jobs,
+    "strict, good": GOOD.write,
+    "strict, sent again": again,
+    "strict, name without an answer": named("unknown"),
+    "dns, right": named("ok", addresses=["10.77.0.3", "fd77:1ab:0::3"]),
+    "dns, wrong": named("ok", addresses=["10.77.0.9", "10.77.0.3"]),
+    "dns, none": named("ok", addresses=[]),
+    "dns, not found": named("fail"),
+    "command, content": theirs(0),
+    "command, cross": theirs(3),
+    "command, cross without a word": theirs(3, ""),
+    "command, still there": theirs(None),
+    "ledger, cut short": cut_short("ledger.bin"),
+    "ledger, captures cut short": cut_short("sent.pcapng", "delivered.pcapng"),
+    "ledger, refused": noted("refused", error="no room"),
+    "faults, delayed": faulty(Latency(delay_ms=3)),
+    "faults, held": faulty(Reorder(hold=(2,), passes=2)),
+    "faults, overtaking": faulty(Latency(delay_ms=5), Reorder(percent=50)),
+    "faults, changed": faulty(Corrupt(every=3)),
+    "faults, two and one unseen": faulty(Loss(nth=(2, 4)), Drop(match=Match(payload="never said"))),
     "nothing": lambda folder: Evidence(folder),
 }
 
@@ -243,7 +336,8 @@ def said(result: CheckResult, folder: Path) -> list[str]:
 def words(name: str, folder: Path) -> list[list[str]]:
     """What each check says."""
     evidence = HISTORIES[name](folder)
-    return [said(run_check(check, OPTIONS.get(check, {}), evidence), folder) for check in CHECKS]
+    options = STRICT if name.startswith("strict") else OPTIONS
+    return [said(run_check(check, options.get(check, NEEDED.get(check, {})), evidence), folder) for check in CHECKS]
 
 
 def test_the_words_are_those_that_people_have_read(tmp_path: Path) -> None:
