@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -52,6 +52,10 @@ parity: $(DEV) $(TOXIPROXY)
 # The same faults on wire and netem, measured on the same kernel.
 side-by-side: $(DEV)
 	@$(NETEM) $(BIN)/python -m bench.side_by_side
+
+# The mutation score of the checks.
+mutants:
+	@tools/mutants
 
 # docs/lookup.md and its plot: 1,000 names by lookup and by resolve. Some four minutes.
 lookup: $(DEV)

@@ -332,6 +332,7 @@ class Supervisor(Holder):
             case "enter":
                 return {"ok": True, "container": self._container(order["node"])}
             case "down":
+                self._await_the_dying()
                 return {"ok": True, "end": self.finish()}
         raise UsageError(f"no such order: {order['do']}")
 
@@ -363,6 +364,12 @@ class Supervisor(Holder):
         }
 
     # -- down ----------------------------------------------------------------------------------------------------------
+
+    def _await_the_dying(self) -> None:
+        """A node whose ports closed before it was told to end may be ending by itself: LabFailure where it is."""
+        if self._ask({"do": "closed-ports"})["closed"]:
+            self._processes.wait_until(lambda: self._stopping, DRAIN_SECONDS)
+        self._check_whole()
 
     def finish(self) -> dict[str, Any]:
         """Services drain and end, the hub puts the evidence on its disk, it comes here; then nothing is left there."""

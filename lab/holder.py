@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import control
-from lab.errors import LabError, UsageError
+from lab.errors import LabError, LabFailure, UsageError
 from lab.processes import Processes
 from lab.runtimes.base import KEEP, Plan
 
@@ -45,6 +45,11 @@ class Holder:
             self._failure, self._part = reason, part
         self._stopping = True
         return self._failure
+
+    def _check_whole(self) -> None:
+        """LabFailure where a part of the lab has ended: what it would answer meanwhile is no lab's answer."""
+        if self._failure is not None:
+            raise LabFailure(self._failure)
 
     def leave_word(self, reason: str, end: dict[str, Any]) -> None:
         """Why the lab ended, beside its evidence."""
@@ -89,6 +94,7 @@ class Holder:
         """One order, one answer, and the connection is over."""
         fds: list[int] = []
         try:
+            self._check_whole()
             answer = self._carry_out(order, fds)
         except LabError as error:
             answer = {"error": str(error), "usage": isinstance(error, UsageError)}

@@ -26,7 +26,7 @@ from lab.errors import LabError, LabFailure, MissingCapability, UsageError
 from lab.plug import MEETING_POINT
 from lab.processes import Processes
 from lab.runtimes import links
-from lab.runtimes.base import Cable, LinkEngine, Plan
+from lab.runtimes.base import Cable, LinkEngine, Plan, Service
 from lab.topology import Node
 
 DEVICE = "lab0"
@@ -109,11 +109,14 @@ class Hub:
             self._join(self._plugs[node.name], node, plan)
         engine.start(plan, self._processes.fork)
         for service in plan.services:
-            answer, _ = self._plugs[service.node].ask("await-ports", ports=service.ports, within=UP_SECONDS)
-            if answer["missing"]:
-                ports = ", ".join(answer["missing"])
-                raise LabFailure(f"{service.name} does not listen on {ports} after {UP_SECONDS:g} s")
+            if closed := self._closed_ports(service, UP_SECONDS):
+                raise LabFailure(f"{service.name} does not listen on {', '.join(closed)} after {UP_SECONDS:g} s")
         READY.touch()
+
+    def _closed_ports(self, service: Service, seconds: float) -> list[str]:
+        """Those of its ports on which it does not listen, once that time is over."""
+        answer, _ = self._plugs[service.node].ask("await-ports", ports=service.ports, within=seconds)
+        return list(answer["missing"])
 
     def _await_plugs(self, names: Sequence[str]) -> None:
         def there() -> bool:
@@ -225,6 +228,8 @@ class Hub:
                 return self._running().order(dict(order))
             case "status":
                 return self.status()
+            case "closed-ports":
+                return {"closed": [port for one in self._serving() for port in self._closed_ports(one, 0.0)]}
             case "finish":
                 return {"end": self.finish()}
             case unknown:
@@ -235,6 +240,10 @@ class Hub:
         if self._engine is None:
             raise LabFailure("the hub has no engine yet")
         return self._engine
+
+    def _serving(self) -> tuple[Service, ...]:
+        """The services whose nodes are still joined."""
+        return () if self._plan is None else tuple(one for one in self._plan.services if one.node in self._plugs)
 
     def status(self) -> dict[str, Any]:
         """What `lab status` shows, as far as the hub knows it."""

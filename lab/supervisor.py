@@ -140,6 +140,7 @@ class Supervisor(Holder):
                 fds.extend(self._handles(order["node"]))
                 return {"ok": True, "user_namespace": os.geteuid() == 0 and len(fds) == 4}
             case "down":
+                self._await_the_dying()
                 return {"ok": True, "end": self.finish()}
         raise UsageError(f"no such order: {order['do']}")
 
@@ -173,6 +174,16 @@ class Supervisor(Holder):
         }  # fmt: skip
 
     # -- down ----------------------------------------------------------------------------------------------------------
+
+    def _await_the_dying(self) -> None:
+        """A service whose ports closed before it was told to end may be ending by itself: LabFailure where it is."""
+        if not all(self._listens(service) for service in self._plan.services):
+            self._processes.wait_until(lambda: self._stopping, DRAIN_SECONDS)
+        self._check_whole()
+
+    def _listens(self, service: Service) -> bool:
+        with self._spaces[service.node].inside():
+            return cables.open_ports() >= set(service.ports)
 
     def finish(self) -> dict[str, Any]:
         """Services drain and end, then the engine puts all evidence on disk. Safe to call twice."""

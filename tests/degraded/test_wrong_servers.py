@@ -91,9 +91,10 @@ def test_after_a_reset(how: str, needs_netns: None, tmp_path: Path) -> None:
     assert caught(result) == ({} if how == "right" else {"healed": FAIL}), "\n".join(lines(result))
 
 
-def test_a_server_that_dies_has_failed(needs_netns: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["dies", "dies-slowly"])
+def test_a_server_that_dies_has_failed(how: str, needs_netns: None, tmp_path: Path) -> None:
     workload = "tcp: {to: 'server:9000', framing: length2, messages: 100}"
     faults = "{on: client->server, latency: 1ms}"
-    result = judged(workload, faults, "reliability", "tcp_server.py", "dies", tmp_path)
+    result = judged(workload, faults, "reliability", "tcp_server.py", how, tmp_path)
     assert result.verdict == FAIL
     assert "server ended (exit status 7)" in (result.error or "")

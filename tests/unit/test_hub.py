@@ -128,6 +128,8 @@ def test_each_node_is_joined(hub: Hub) -> None:
     assert [order["do"] for order in a.orders] == ["lay", "index", "carry-out", "resolver"]
     assert [order["do"] for order in b.orders] == ["lay", "index", "carry-out", "resolver", "await-ports"]
     assert (a.orders[0]["cable"], a.orders[0]["device"]) == ("string", "lab0")
+    assert hub.controller.ask("closed-ports") == {"closed": []}
+    assert b.orders[-1]["within"] == 0
     assert "nameserver 10.0.0.3\n" in a.orders[3]["text"]
     cables = [["a", os.fstat(a.cable).st_ino], ["b", os.fstat(b.cable).st_ino]]
     assert hub.controller.ask("show")["nodes"] == cables, "each node's own cable came to the engine"

@@ -4,8 +4,10 @@ python tcp_server.py PORT HOW
 """
 
 import asyncio
+import os
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 TURN = 5
@@ -160,7 +162,17 @@ WAYS: dict[str, Callable[[list[asyncio.StreamWriter]], Right]] = {
     "turns-around": AnswersTwoAtOnce,
     "stalls-after-a-reset": StallsAfterAReset,
     "dies": Right,
+    "dies-slowly": Right,
 }
+
+
+def die(slowly: bool) -> None:
+    """Its clients may hear of it, and be gone, before it is: so it is where a core dump takes its time."""
+    if slowly:
+        os.closerange(3, 1024)
+        time.sleep(0.5)
+        os._exit(7)
+    sys.exit(7)
 
 
 async def main(port: int, how: str) -> None:
@@ -174,8 +186,8 @@ async def main(port: int, how: str) -> None:
                 (size,) = struct.unpack("!H", await reader.readexactly(2))
                 for data in server.answer(await reader.readexactly(size)):
                     await server.send(writer, data)
-                if how == "dies" and server.count > 2 * TURN:
-                    sys.exit(7)
+                if how.startswith("dies") and server.count > 2 * TURN:
+                    die(slowly=how == "dies-slowly")
         except asyncio.IncompleteReadError:
             writer.close()
         except ConnectionError:
