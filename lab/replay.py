@@ -27,7 +27,7 @@ from lab.evidence.reader import Entry, Ledger
 from lab.faults import Effect
 from lab.packets import Packet
 from lab.report.result import RunResult
-from lab.runner import Options, run
+from lab.runner import Options, keep, run
 from lab.scenario import Scenario, parse_scenario
 from lab.sendings import Sending, Sendings
 
@@ -69,7 +69,9 @@ def replay(folder: Path, options: Options) -> RunResult:
     if result.error is not None:
         return result
     checks = (*result.checks, compare(recorded, traffic(Path(result.evidence)), folder.name))
-    return replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
+    result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
+    keep(result)
+    return result
 
 
 def compare(recorded: Collection[Drop], again: Traffic, name: str) -> CheckResult:

@@ -25,6 +25,7 @@ from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, new_folder, quiet
 from lab.moments import Moment, moments
+from lab.report.json_report import json_report
 from lab.report.result import RunResult
 from lab.scenario import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
 from lab.scenario import Workload as ScenarioWorkload
@@ -34,6 +35,7 @@ PORTS_PER_WORKLOAD = 500
 KILL_SECONDS = 5.0
 BEGIN_SECONDS = 10.0
 """How long to wait for a workload's first packet: one that sends none for so long has begun all the same."""
+RESULT = "result.json"
 _numbers = itertools.count(1)
 
 
@@ -122,7 +124,14 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
                 raise
             else:
                 result = replace(result, error=str(error))
-    return replace(result, seconds=round(time.monotonic() - started, 3))
+    result = replace(result, seconds=round(time.monotonic() - started, 3))
+    keep(result)
+    return result
+
+
+def keep(result: RunResult) -> None:
+    """Put the result beside its evidence, for those who look at the run later."""
+    (Path(result.evidence) / RESULT).write_text(json_report([result]) + "\n")
 
 
 def _for_scenario(options: Options, scenario: Scenario) -> Options:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from lab.checks.base import Verdict
 from lab.report.result import RunResult, worst_of
 
@@ -23,3 +25,8 @@ class Report:
 def json_report(results: Sequence[RunResult]) -> str:
     """{"format": 1, "verdict": "PASS", "results": [...]}; a result has the fields of `RunResult`."""
     return json.dumps(asdict(Report(1, worst_of(results), tuple(results))), indent=2)
+
+
+def parse_report(text: str) -> tuple[RunResult, ...]:
+    """The results that `json_report` wrote. ValueError where the text is no report of this format."""
+    return TypeAdapter(Report).validate_json(text).results

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lab.checks.base import CheckResult, Finding, Verdict
 from lab.report.grid import grid, markdown_report
-from lab.report.json_report import json_report
+from lab.report.json_report import json_report, parse_report
 from lab.report.junit import junit_report
 from lab.report.progress import progress
 from lab.report.result import EXIT_CODES, RunResult, worst_of
@@ -108,6 +108,12 @@ def test_json_is_what_the_published_schema_says() -> None:
     jsonschema.validate(json.loads(json_report(ALL)), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"format": 2, "verdict": "PASS", "results": []}, schema)
+
+
+def test_json_is_read_back_as_it_was() -> None:
+    assert parse_report(json_report(ALL)) == tuple(ALL)
+    with pytest.raises(ValueError, match="format"):
+        parse_report('{"format": 2, "verdict": "PASS", "results": []}')
 
 
 PLACED = [("tcp-line", "loss", PASSED), ("udp-bare", "loss", FAILED), ("udp-bare", "flap", BROKEN)]
