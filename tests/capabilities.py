@@ -18,6 +18,7 @@ KNOWN = {
     "user": "root, to make an ordinary user who then runs the lab",
     "junit-xsd": "the schema of a CI viewer (make junit-xsd)",
     "redis": "Debian's redis-server, for an example",
+    "tshark": "Wireshark's tshark (apt-get install tshark)",
     "docker": "a Docker engine with Compose v2 and the lab's images (make images)",
 }
 

@@ -1,15 +1,18 @@
 """Evidence files that are readable at any time: written in whole blocks, appended, bounded.
 
 `CaptureWriter` writes pcapng, the IETF draft "PCAP Next Generation (pcapng) Capture File Format", with times of
-nanosecond resolution since the epoch, and one interface for each node.
+nanosecond resolution since the epoch, one interface for each node, and the nodes' names for their addresses.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path as FilePath
 from struct import Struct
+
+from lab.topology import Node
 
 FILE_LIMIT = 4 << 30
 """A file stops growing here; what is left out is counted in the ledger's last words."""
@@ -50,12 +53,17 @@ class Appender:
 
 
 class CaptureWriter(Appender):
-    """A pcapng file; interface n is node n. `side` says in words which end of the network it shows."""
+    """A pcapng file; interface n has the n-th name. `side` says in words which end of the network it shows.
 
-    def __init__(self, path: FilePath, names: Sequence[str], side: str) -> None:
+    Of `hosts` it says the names of their addresses, for programs that show names.
+    """
+
+    def __init__(self, path: FilePath, names: Sequence[str], side: str, hosts: Sequence[Node] = ()) -> None:
         super().__init__(path)
-        self.parts.append(_section_header())
-        self.parts.extend(_interface(name, f"{name}, {side}") for name in names)
+        self.parts.append(section_header())
+        self.parts.extend(interface(name, f"{name}, {side}") for name in names)
+        if hosts:
+            self.parts.append(name_resolution(hosts))
 
     def packet(self, interface: int, frame: bytes, packet_id: int, comment: bytes, wall: int) -> None:
         """`comment` is an option as `comment_option` makes it; `wall` is ns since the epoch."""
@@ -80,14 +88,24 @@ def _block(kind: int, body: bytes) -> bytes:
     return _U32.pack(kind) + total + body + total
 
 
-def _section_header() -> bytes:
+def section_header() -> bytes:
     return _block(0x0A0D0D0A, Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1) + _option(4, "fault-lab") + bytes(4))
 
 
-def _interface(name: str, description: str) -> bytes:
+def interface(name: str, description: str) -> bytes:
     nanoseconds = b"\x09"
     options = _option(2, name) + _option(3, description) + _option(9, nanoseconds) + bytes(4)
     return _block(1, Struct("<HHI").pack(1, 0, 0) + options)
+
+
+def name_resolution(hosts: Sequence[Node]) -> bytes:
+    """The draft's Name Resolution Block: record 1 is an IPv4 address and its name, 2 an IPv6 one, 0 ends them."""
+    records = [
+        _option(kind, ip_address(address).packed + host.name.encode() + b"\0")
+        for host in hosts
+        for kind, address in ((1, host.ipv4), (2, host.ipv6))
+    ]
+    return _block(4, b"".join(records) + bytes(4))
 
 
 def read_packets(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:

@@ -44,8 +44,8 @@ class FileRecorder:
         self._epoch = clock.measure().offset_ns if epoch is None else epoch
         self._ledger = Appender(folder / "ledger.bin")
         names = [node.name for node in nodes]
-        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
-        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
+        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent", nodes)
+        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered", nodes)
         self._acts: dict[tuple[Act, ...], int] = {}
         self._comments: dict[tuple[object, ...], bytes] = {}
         self._pending = 0

@@ -28,8 +28,8 @@ class Live:
         self.notes: list[tuple[str, dict[str, object]]] = []
         self.clock = clock.measure()
         self._node_of = {device: number for number, device in enumerate(devices)}
-        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent")
-        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered")
+        self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent", nodes)
+        self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered", nodes)
         self._ledger = Appender(folder / "ledger.bin")
         self._ledger.parts.append(ledger.MAGIC)
         self.sent = 0
