@@ -45,10 +45,14 @@ def played(lab: Lab, node: str, program: str, *words: str) -> Any:
 TCP = {
     # RFC 9293, 3.8.1 and 3.10.7.4; RFC 4987: it sends its SYN-ACK again, and serves others meanwhile.
     "half-open": {"syn_acks": 20, "again": True, "served": True},
-    # RFC 9293, 3.10.7.4: in SYN-RECEIVED, ESTABLISHED and CLOSE-WAIT a RST ends the connection for good.
+    # RFC 9293, 3.10.7.4: in each state that a server's end may be in, a RST ends the connection for good.
     "reset-in-syn-received": {"gone": True},
     "reset-in-established": {"gone": True},
     "reset-in-close-wait": {"gone": True},
+    "reset-in-last-ack": {"gone": True},
+    "reset-in-fin-wait-1": {"gone": True},
+    "reset-in-fin-wait-2": {"gone": True},
+    "reset-in-time-wait": {"gone": True},
     # RFC 5961, 3.2: a RST in the window that is not exactly the next number is answered, and ends nothing.
     "reset-not-exact": {"challenged": True, "stays": True},
     # RFC 9293, 3.10.7.4: what is outside the window is acknowledged as what was expected, and thrown away.

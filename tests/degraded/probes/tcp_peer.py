@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One end of a TCP connection made by hand with scapy, in a node whose kernel has no address and so keeps out of it.
 
-`python tcp_peer.py CASE SOURCE ADDRESS MAC DEVICE` plays a case against the length-prefixed echo server and prints what
-it saw as one JSON object. A program of its own: scapy is GPL-2.0-only.
+`python tcp_peer.py CASE SOURCE ADDRESS MAC DEVICE` plays a case against the echo server, length-prefixed or by lines,
+and prints what it saw as one JSON object. A program of its own: scapy is GPL-2.0-only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scapy.config import conf
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-PORT = 8082
+LENGTH2, LINE = 8082, 8081
+LINE_LIMIT = 65_536
 WAIT_S = 5.0
 PING = b"\0\4ping"
 PONG = b"\0\4pong"
@@ -28,6 +29,7 @@ class Peer:
     """Sends segments as it is told to; what the server sends to its port can be waited for."""
 
     def __init__(self, source: str, address: str, mac: str, device: str, port: int) -> None:
+        self.to = LENGTH2
         self._below = Ether(dst=mac) / IP(src=source, dst=address)
         self._socket = conf.L2socket(iface=device, filter=None)
         self.port = port
@@ -38,7 +40,7 @@ class Peer:
     def send(self, flags: str, data: bytes = b"", *, seq: int | None = None, **fields: Any) -> None:
         """A segment at `seq`, or in its turn; what is in its turn moves on."""
         options = {"seq": self.seq if seq is None else seq, "ack": self.ack if "A" in flags else 0, "window": 8192}
-        segment = TCP(sport=self.port, dport=PORT, flags=flags, **(options | fields))
+        segment = TCP(sport=self.port, dport=self.to, flags=flags, **(options | fields))
         self._socket.send(self._below / segment / data)
         if seq is None:
             self.seq += len(data) + ("S" in flags) + ("F" in flags)
@@ -49,7 +51,7 @@ class Peer:
         while (left := end - time.monotonic()) > 0:
             for sock in self._socket.select([self._socket], left):
                 frame = sock.recv()
-                if frame is None or TCP not in frame or (frame[TCP].sport, frame[TCP].dport) != (PORT, self.port):
+                if frame is None or TCP not in frame or (frame[TCP].sport, frame[TCP].dport) != (self.to, self.port):
                     continue
                 segment = frame[TCP]
                 size = frame[IP].len - frame[IP].ihl * 4 - segment.dataofs * 4
@@ -76,6 +78,13 @@ def reset(one: Any) -> bool:
     return "R" in str(one.flags)
 
 
+def gone(peer: Peer) -> dict[str, Any]:
+    """A RST, then an old ACK: where there is no connection any more, it is answered with a RST."""
+    peer.send("R")
+    peer.send("A")
+    return {"gone": peer.hear(reset) is not None}
+
+
 def half_open(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
     """SYNs whose SYN-ACK is never acknowledged; the server sends it again, and goes on serving."""
     peers = [more() for _ in range(20)]
@@ -90,9 +99,7 @@ def half_open(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
 def reset_in_syn_received(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
     peer.send("S")
     peer.ack = peer.hear(lambda one: one.flags == "SA").seq + 1
-    peer.send("R")
-    peer.send("A")
-    return {"gone": peer.hear(reset) is not None}
+    return gone(peer)
 
 
 def reset_in_established(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
@@ -106,9 +113,47 @@ def reset_in_close_wait(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
     peer.connect(window=0).send("PA", PING, window=0)
     peer.send("FA", window=0)
     peer.hear(lambda one: one.ack == peer.seq)
-    peer.send("R")
-    peer.send("A")
-    return {"gone": peer.hear(reset) is not None}
+    return gone(peer)
+
+
+def reset_in_last_ack(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
+    """The server answers our FIN with its own, which nobody acknowledges."""
+    peer.connect().send("FA")
+    peer.hear(fin)
+    return gone(peer)
+
+
+def fin(one: Any) -> bool:
+    return "F" in str(one.flags)
+
+
+def closed_by_the_server(peer: Peer, acknowledged: bool) -> Peer:
+    """A line that is too long makes the server end the connection first."""
+    peer.to = LINE
+    peer.connect()
+    for _ in range(0, 2 * LINE_LIMIT, 16_384):
+        for _ in range(16):
+            peer.send("A", b"x" * 1024)
+        if fin(peer.hear(lambda one: fin(one) or one.ack == peer.seq)):
+            break
+    if acknowledged:
+        peer.ack += 1
+        peer.send("A")
+    return peer
+
+
+def reset_in_fin_wait_1(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
+    return gone(closed_by_the_server(peer, acknowledged=False))
+
+
+def reset_in_fin_wait_2(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
+    return gone(closed_by_the_server(peer, acknowledged=True))
+
+
+def reset_in_time_wait(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
+    closed_by_the_server(peer, acknowledged=True).send("FA")
+    peer.hear(lambda one: one.ack == peer.seq)
+    return gone(peer)
 
 
 def reset_not_exact(peer: Peer, more: Callable[[], Peer]) -> dict[str, Any]:
@@ -165,6 +210,10 @@ CASES = {
         reset_in_syn_received,
         reset_in_established,
         reset_in_close_wait,
+        reset_in_last_ack,
+        reset_in_fin_wait_1,
+        reset_in_fin_wait_2,
+        reset_in_time_wait,
         reset_not_exact,
         out_of_window,
         overlapping,
