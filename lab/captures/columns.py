@@ -5,6 +5,7 @@ A field that a packet does not have, or that was cut off, is 0; `ip`, `protocol`
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,3 +74,10 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.number)
+
+
+def address_text(ip: int, high: int, low: int) -> str:
+    """An address of `Columns` as people write it (RFC 5952 for IPv6); empty where `ip` is 0."""
+    if ip == 4:
+        return socket.inet_ntop(socket.AF_INET, low.to_bytes(4))
+    return socket.inet_ntop(socket.AF_INET6, high.to_bytes(8) + low.to_bytes(8)) if ip == 6 else ""
