@@ -9,8 +9,6 @@ Memory is bounded by `window.SIZE` and the size of a batch, whatever the file's 
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from lab.captures import pcap, pcapng
 from lab.captures.columns import Columns
 from lab.captures.decode import decode
 from lab.captures.reader import Interface, Reader
+from lab.captures.window import OpenFile
 from lab.errors import UsageError
 
 BATCH = 1 << 16
@@ -30,9 +29,8 @@ class CaptureFile:
         """UsageError where the file can't be read or is no capture."""
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            weakref.finalize(self, os.close, self._file)
-            self._start = os.pread(self._file, pcap.HEADER, 0)
+            self._file = OpenFile(path)
+            self._start = self._file.read(pcap.HEADER, 0)
         except OSError as failure:
             raise UsageError(f"{path}: no capture to read: {failure.strerror}") from failure
         self._reader = self._reading()
@@ -63,7 +61,7 @@ class CaptureFile:
 
     def frame(self, columns: Columns, index: int) -> bytes:
         """What was captured of a packet."""
-        return os.pread(self._file, int(columns.captured[index]), int(columns.at[index]))
+        return self._file.read(int(columns.captured[index]), int(columns.at[index]))
 
     def comment(self, columns: Columns, index: int) -> str | None:
         """A packet's first comment."""
@@ -83,10 +81,10 @@ class CaptureFile:
         """(code, value, byte order) of a packet's options. A pcap file has none."""
         if isinstance(self._reader, pcapng.PcapngReader):
             start = int(columns.at[index]) - pcapng.PACKET_HEAD
-            head = os.pread(self._file, 8, start)
+            head = self._file.read(8, start)
             order = pcapng.packet_order(head)
             if order is not None:
-                block = os.pread(self._file, int.from_bytes(head[4:], order), start)
+                block = self._file.read(int.from_bytes(head[4:], order), start)
                 at = pcapng.PACKET_HEAD + (int(columns.captured[index]) + 3 & ~3)
                 for code, value in pcapng.options(block, at, len(block) - 4, order):
                     yield code, value, order

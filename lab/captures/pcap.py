@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from lab.captures.reader import Frames, Interface, Reader
-from lab.captures.window import gather
+from lab.captures.window import OpenFile, gather
 
 MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
@@ -23,7 +23,7 @@ _RECORD = 16
 
 
 class PcapReader(Reader):
-    def __init__(self, file: int, header: bytes) -> None:
+    def __init__(self, file: OpenFile, header: bytes) -> None:
         """`header`: the file's first 24 bytes."""
         super().__init__(file, HEADER)
         order, self._tick = MAGICS[header[:4]]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lab.captures.columns import I64, Flags, address_text
 from lab.captures.reader import Frames, Interface, Reader
-from lab.captures.window import SIZE, gather
+from lab.captures.window import SIZE, OpenFile, gather
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 """The type of a section header, which reads the same in both byte orders."""
@@ -29,7 +29,7 @@ PACKET_HEAD, _SIMPLE_HEAD = 28, 12
 _IF_NAME, _IF_DESCRIPTION, _IF_TSRESOL, _IF_TSOFFSET = 2, 3, 9, 14
 COMMENT, PACKET_ID = 1, 5
 _LAST = (1 << 63) - 1
-_TICK, _OFFSET, _LAST_TICK, _LINK = range(4)  # of the table of interfaces
+_TICK, _OFFSET, _TOO_LATE, _LINK = range(4)  # of the table of interfaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class _Clock:
         return max(-_LAST, min(_LAST, ticks * 1_000_000_000 // self.per_second + self.offset * 1_000_000_000))
 
     def plain(self) -> tuple[int, int, int]:
-        """(nanoseconds in a tick, offset in ns, the last tick for which this holds); the last is -1 where none does."""
+        """(nanoseconds in a tick, offset in ns, the first tick that 64 bits can not take); all 0 for other clocks."""
         tick, odd = divmod(1_000_000_000, self.per_second)
         offset = self.offset * 1_000_000_000
-        return (0, 0, -1) if odd or not tick or abs(offset) > _LAST // 2 else (tick, offset, _LAST // 2 // tick)
+        return (0, 0, 0) if odd or abs(offset) > _LAST // 2 else (tick, offset, _LAST // 2 // tick)
 
 
 class PcapngReader(Reader):
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__(file, 0)
         self._clocks: list[_Clock] = []
         self._snap: list[int] = []
@@ -219,7 +219,7 @@ class PcapngReader(Reader):
     def _times(self, head: NDArray[Any], interface: I64, simple: Flags, table: I64) -> I64:
         ticks = head["high"].astype(np.uint64) << np.uint64(32) | head["low"].astype(np.uint64)
         clocks = table[interface]
-        plain = ticks <= clocks[:, _LAST_TICK].astype(np.uint64)
+        plain = ticks < clocks[:, _TOO_LATE].astype(np.uint64)
         times = ticks.astype(np.int64) * clocks[:, _TICK] + clocks[:, _OFFSET]
         for index in np.flatnonzero(~plain).tolist():
             times[index] = self._clocks[interface[index]].time_ns(int(ticks[index]))
@@ -227,7 +227,7 @@ class PcapngReader(Reader):
         return times
 
     def _interface_table(self) -> I64:
-        """For each interface: nanoseconds in a tick, offset, the last tick for which they hold, link type."""
+        """For each interface: nanoseconds in a tick, offset, the first tick for which they do not hold, link type."""
         known = len(self._table)
         if known < len(self.interfaces):
             new = [
@@ -243,7 +243,7 @@ class PcapngReader(Reader):
 
     def _stuck(self, rest: int) -> None:
         at = self.position - self.window.start
-        if rest >= 8:
+        if rest >= _LEAST:
             size = self._start.unpack_from(self.window.data, at)[1]
             if size > SIZE or size < _LEAST or size % 4:
                 self._damage(self.position, f"a block of {size} bytes")

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from lab.captures.columns import I32, I64, U16, U32
-from lab.captures.window import SIZE, Window
+from lab.captures.window import SIZE, OpenFile, Window
 
 MAX_PROBLEMS = 20
 
@@ -42,7 +42,7 @@ class Frames:
 class Reader(ABC):
     """`position` is the offset of the first block that was not read; `count` the packets before it."""
 
-    def __init__(self, file: int, position: int) -> None:
+    def __init__(self, file: OpenFile, position: int) -> None:
         self.window = Window(file)
         self.position = position
         self.count = 0

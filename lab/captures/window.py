@@ -6,6 +6,8 @@ Read with pread(2), not mapped: a file that shrinks while it is read is no signa
 from __future__ import annotations
 
 import os
+import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,22 @@ SIZE = 16 << 20
 """Bytes at hand, and the largest block that is read; real ones are far smaller."""
 
 
+class OpenFile:
+    """A file that is read by offset; closed when nobody reads it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._number)
+
+    def read(self, size: int, at: int) -> bytes:
+        """Fewer bytes where the file ends before."""
+        return os.pread(self._number, size, at)
+
+
 class Window:
     """`data` are the bytes of the file from `start`; `full` says that the file may go on after them."""
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: OpenFile) -> None:
         self._file = file
         self.data = b""
         self.bytes: U8 = np.empty(0, np.uint8)
@@ -29,7 +43,7 @@ class Window:
 
     def load(self, start: int) -> None:
         self.data, self.bytes = b"", np.empty(0, np.uint8)  # given back first: never two of them in memory
-        self.data = os.pread(self._file, SIZE, start)
+        self.data = self._file.read(SIZE, start)
         self.bytes = np.frombuffer(self.data, np.uint8)
         self.start = start
         self.full = len(self.data) == SIZE
