@@ -19,9 +19,12 @@ from lab.faults.base import Effect
 
 CONTEXT = 2
 """Packets shown before and after one that is worth a look."""
+SHORT = 16
+"""A ladder of so many packets is shown whole."""
 MOST = 60
-"""Packets that `chosen` chooses, unless told otherwise; a handshake's are always among them."""
+"""Packets that `chosen` chooses at most, unless told otherwise."""
 OPENING = 3
+"""Packets at the start that are always shown: a handshake's."""
 
 
 class Fate(StrEnum):
@@ -151,15 +154,15 @@ class Ladder:
 
 
 def chosen(ladder: Ladder, *, around: frozenset[int] = frozenset(), most: int = MOST) -> list[Step | Gap]:
-    """What is worth showing of a long ladder, with gaps between; all of it where that is no more than `most` packets.
+    """What is worth showing of a ladder that is not short, with gaps between.
 
     First the handshake and the packets of `around` (ledger ids, of findings); then the first packet of each kind of
     story; then the others in their order, each with what was sent just before and after it, until there are `most`.
     """
     steps = ladder.steps
-    if len(steps) <= most:
+    if len(steps) <= SHORT:
         return list(steps)
-    shown = set(range(min(OPENING, len(steps))))
+    shown = set(range(OPENING))
     told: set[str] = set()
     first, other = [], []
     for index, step in enumerate(steps):
@@ -180,7 +183,9 @@ def chosen(ladder: Ladder, *, around: frozenset[int] = frozenset(), most: int = 
 def _with_gaps(steps: Sequence[Step], shown: Sequence[int]) -> Iterator[Step | Gap]:
     for before, index in pairwise((-1, *shown, len(steps))):
         left_out = steps[before + 1 : index]
-        if left_out:
+        if len(left_out) == 1:
+            yield left_out[0]  # a line that says that one is left out is as long
+        elif left_out:
             telling = sum(bool(step.stories) for step in left_out)
             yield Gap(len(left_out), left_out[0].at_ns, left_out[-1].at_ns, telling)
         if index < len(steps):

@@ -57,7 +57,7 @@ def _part(message: Message, begin: int, end: int) -> str:
     if begin > message.start:
         return f"{'the rest' if message.end <= end else 'a part'} of {name}"
     if end < message.body:
-        return f"{end - begin} of the {prefix} length bytes of {name}"
+        return f"{end - message.start} of the {prefix} length bytes of {name}"
     if end == message.body:
         return f"only the length of {name}"
     if end < message.tail:

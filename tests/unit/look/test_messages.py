@@ -1,0 +1,42 @@
+"""Messages in segments: whole, in part, and cut at each place that a frame has."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.look.messages import Message, contents
+
+LENGTH2 = [Message(1, 0, 2, 12, 12), Message(2, 12, 14, 24, 24), Message(3, 24, 26, 36, 36)]
+LINE = [Message(1, 0, 0, 10, 11), Message(2, 11, 11, 21, 22)]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        (0, 12, "message 1"),
+        (0, 36, "messages 1 to 3"),
+        (12, 13, "1 of the 2 length bytes of message 2"),
+        (0, 13, "message 1; 1 of the 2 length bytes of message 2"),
+        (12, 14, "only the length of message 2"),
+        (12, 17, "the first 3 of 10 bytes of message 2"),
+        (13, 24, "the rest of message 2"),
+        (13, 20, "a part of message 2"),
+        (13, 36, "the rest of message 2; message 3"),
+        (0, 26, "messages 1 to 2; only the length of message 3"),
+        (36, 40, ""),
+    ],
+)
+def test_length_prefixed(begin: int, end: int, expected: str) -> None:
+    assert contents(LENGTH2, begin, end) == expected
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [(0, 11, "message 1"), (0, 10, "message 1 without its end mark"), (10, 22, "the rest of message 1; message 2")],
+)
+def test_lines(begin: int, end: int, expected: str) -> None:
+    assert contents(LINE, begin, end) == expected
+
+
+def test_a_stream_of_which_no_message_is_known() -> None:
+    assert contents([], 0, 10) == ""
