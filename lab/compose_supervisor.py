@@ -327,7 +327,7 @@ class Supervisor(Holder):
         match order["do"]:
             case "status":
                 return self.status()
-            case "set" | "show" | "note":
+            case "set" | "show" | "flush" | "note":
                 return self._ask(order)
             case "enter":
                 return {"ok": True, "container": self._container(order["node"])}

@@ -4,7 +4,7 @@
 
 A plug in each node's network namespace (`lab.plug`) hands it the node's end of a cable; the engine is the one that a
 netns lab has. Its orders come over a control socket, as a supervisor's do: `start` with a `Plan`, `lease`, `set`,
-`show`, `note`, `status`, `finish`. A lease binds the lab to its holder: when it runs out, or the holder's connection
+`show`, `flush`, `note`, `status`, `finish`. A lease binds the lab to its holder: when it runs out, or the holder's connection
 ends, the hub ends too, and every cable, route and fault with it. Started with LAB_NODES set, it needs no `start` and no
 lease: plain `docker compose` then is all there is to it.
 """
@@ -224,7 +224,7 @@ class Hub:
                 pass
             case "start":
                 self.start(Plan.from_json(order["plan"]))
-            case "set" | "show" | "note":
+            case "set" | "show" | "flush" | "note":
                 return self._running().order(dict(order))
             case "status":
                 return self.status()

@@ -227,6 +227,14 @@ class Lab:
         """How many packets the engine has seen since the lab came up."""
         return int(control.ask(self.name, {"do": "show"})[0]["packets"])
 
+    def flush(self) -> dict[str, Any]:
+        """Put on disk what the engine has recorded so far, which it else does when it comes to rest.
+
+        Returns `t`, `faults`, `packets` and `waiting` of that moment, and as `written` how many bytes of each evidence
+        file are there, in whole records; engine netem adds its qdiscs' `counters` of each path.
+        """
+        return control.ask(self.name, {"do": "flush"})[0]
+
     def await_quiet(self, quiet_ms: float = 30.0, seconds: float = 3.0) -> None:
         """Until nothing waits on the wire and no packet came for `quiet_ms`, or `seconds` are over."""
         deadline, since, last = time.monotonic() + seconds, time.monotonic(), None

@@ -134,7 +134,7 @@ class Supervisor(Holder):
         match order["do"]:
             case "status":
                 return self.status()
-            case "set" | "show" | "note":
+            case "set" | "show" | "flush" | "note":
                 return self._engine.order(order)
             case "enter":
                 fds.extend(self._handles(order["node"]))

@@ -130,6 +130,15 @@ class FileRecorder:
         self._sent.flush()
         self._delivered.flush()
 
+    @property
+    def written(self) -> dict[str, int]:
+        """How many bytes of each file are on disk, by its name: whole records and blocks, all from the same moments."""
+        return {
+            "ledger.bin": self._ledger.written,
+            "sent.pcapng": self._sent.written,
+            "delivered.pcapng": self._delivered.written,
+        }
+
     def close(self, **last_words: object) -> None:
         """The normal end: an `end` note, then everything on disk."""
         left_out = {"sent": self._sent.left_out, "delivered": self._delivered.left_out}

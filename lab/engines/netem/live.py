@@ -69,6 +69,15 @@ class Live:
         for file in (self._ledger, self._sent, self._delivered):
             file.flush()
 
+    @property
+    def written(self) -> dict[str, int]:
+        """As `FileRecorder.written`."""
+        return {
+            "ledger.bin": self._ledger.written,
+            "sent.pcapng": self._sent.written,
+            "delivered.pcapng": self._delivered.written,
+        }
+
     def close(self, lost: int) -> None:
         """Everything on disk; what makes the captures less than complete is noted. `lost` frames the sniffer missed."""
         now, step = time.monotonic_ns(), clock.measure().step_since(self.clock)

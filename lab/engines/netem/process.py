@@ -112,6 +112,17 @@ class Process:
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
                 return {"t": _clock(), "faults": self._shown(), **self._traffic()}
+            case "flush":
+                traffic = self._traffic()
+                self._flush()
+                written = {} if self._live is None else self._live.written
+                return {
+                    "t": _clock(),
+                    "faults": self._shown(),
+                    **traffic,
+                    "written": written,
+                    "counters": self._counted(),
+                }
             case "note":
                 self._note(order["note"], _clock(), **order["fields"])
                 return {"t": _clock()}
@@ -132,6 +143,11 @@ class Process:
         self._drain()
         waiting = sum(counted.waiting for counted in self._qdiscs.counters().values())
         return {"packets": self._live.sent if self._live is not None else 0, "waiting": waiting}
+
+    def _counted(self) -> dict[str, dict[str, int]]:
+        """What the qdiscs counted on each path that had faults: packets let go, dropped and waiting."""
+        names = {ends: path for path, ends in self._ends.items()}
+        return {names[ends]: vars(counted) for ends, counted in self._qdiscs.counters().items()}
 
     def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
         """Make `faults` all that is on the path. UsageError where netem can't; then nothing changes."""

@@ -171,12 +171,10 @@ class Loop:
                 self._flush()
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
-                return {
-                    "t": _clock(),
-                    "faults": self._shown(),
-                    "packets": self._core.packets,
-                    "waiting": self._core.waiting,
-                }
+                return self._state()
+            case "flush":
+                self._flush()
+                return {**self._state(), "written": {} if self._recorder is None else self._recorder.written}
             case "note":
                 if self._recorder is not None:
                     self._recorder.note(order["note"], t=_clock(), **order["fields"])
@@ -186,6 +184,10 @@ class Loop:
                 self._stopping = True
                 return {"strays": self._core.strays, "refused": self._refused}
         raise ValueError(f"no such order: {order['do']}")
+
+    def _state(self) -> dict[str, object]:
+        core = self._core
+        return {"t": _clock(), "faults": self._shown(), "packets": core.packets, "waiting": core.waiting}
 
     def _shown(self) -> dict[str, list[dict[str, Any]]]:
         shown = {}
