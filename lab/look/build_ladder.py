@@ -2,138 +2,172 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lab.evidence.evidence import Evidence
+import numpy as np
+
+from lab.captures.columns import I64, Columns, Flags
 from lab.evidence.reader import Entry, Ledger
 from lab.look.ladder import Arrival, Deed, Fate, Ladder, Standing, Step
 from lab.look.messages import Message, contents
+from lab.look.subject import Side, Subject
 from lab.look.words import Direction, Numbering, in_words
-from lab.packets import PROTOCOL_NAMES, TCP, Packet, checksum_right
+from lab.packets import PROTOCOL_NAMES, SYN, TCP, Packet, checksum_right
 
 Messages = Mapping[Direction, Sequence[Message]]
 """Where the messages of a stream lie, for the directions of which that is known."""
 Remarks = Mapping[int, Sequence[str]]
-"""What an analysis says of a packet, by its frame's number in sent.pcapng (or in the capture from elsewhere)."""
+"""What an analysis says of a packet, by its frame's number in the capture that was gone through (`Subject.main`)."""
+Keep = Callable[[Side], Flags]
+"""Which packets of a capture are looked at."""
 ONE_SIDE = "one capture and no ledger: what the network did with these packets elsewhere can't be known"
+_PROTOCOLS = {**PROTOCOL_NAMES, 0: "other"}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A packet as a capture has it: its frame's `number` there, `time_ns` since the epoch, names of both ends."""
+class Pair:
+    """Two that talked, and how many packets they sent each other. `left` is who began."""
 
-    number: int
+    left: str
+    right: str
+    packets: int
+
+
+def pairs(subject: Subject, keep: Keep | None = None) -> list[Pair]:
+    """All pairs, in the order they began. A host that talks to itself is two: its name with either port."""
+    ends = _Ends(subject, subject.main)
+    source, target = ends.source, ends.target
+    if keep is not None:
+        kept = keep(subject.main)
+        source, target = source[kept], target[kept]
+    key = np.minimum(source, target) * len(ends.names) + np.maximum(source, target)
+    _, first, counts = np.unique(key, return_index=True, return_counts=True)
+    return [
+        Pair(ends.names[source[at]], ends.names[target[at]], int(count))
+        for at, count in sorted(zip(first.tolist(), counts.tolist(), strict=True))
+    ]
+
+
+def build_ladder(
+    subject: Subject,
+    left: str,
+    right: str,
+    *,
+    keep: Keep | None = None,
+    messages: Messages | None = None,
+    remarks: Remarks | None = None,
+) -> Ladder:
+    """Between two that talked (names as `pairs` gives them), of the packets that `keep` keeps."""
+    building = _Building(subject, (left, right), messages or {}, remarks or {})
+    sent = [step for step in building.steps(keep) if step is not None]
+    faults = _standing(subject, left, right)
+    known = subject.ledger is not None and subject.sent is not None and subject.delivered is not None
+    return Ladder(left, right, subject.start_ns, _with_overtaken(sent), faults, "" if known else ONE_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A packet of one capture, or one that only the ledger tells of."""
+
     time_ns: int
-    sender: str
-    receiver: str
-    packet: Packet
-    ledger: int = 0
+    side: Side
+    index: int
+    entry: Entry | None
 
 
-def pairs(ledger: Ledger) -> list[tuple[str, str]]:
-    """The pairs of nodes between which packets were sent, (who began, the other), in the order they began."""
-    found: dict[frozenset[str], tuple[str, str]] = {}
-    for entry in ledger.entries:
-        source, _, target = entry.path.partition("->")
-        found.setdefault(frozenset((source, target)), (source, target))
-    return list(found.values())
+class _Building:
+    """One ladder in the making: finds the packets, puts each in words, in the order they were sent."""
 
+    def __init__(self, subject: Subject, pair: tuple[str, str], messages: Messages, remarks: Remarks) -> None:
+        self._subject, self._pair = subject, pair
+        self._ends = _Ends(subject, subject.main)
+        self._messages, self._remarks = messages, remarks
+        self._numbering = Numbering()
+        self._describe = {one.id: one.describe for one in subject.ledger.faults} if subject.ledger else {}
+        self._copies = _dropped_copies(subject.ledger) if subject.ledger else {}
 
-def run_ladder(
-    evidence: Evidence,
-    left: str,
-    right: str,
-    *,
-    keep: Callable[[Seen], bool] = lambda seen: True,
-    messages: Messages | None = None,
-    remarks: Remarks | None = None,
-) -> Ladder:
-    """Between two nodes of a run, of the packets that `keep` keeps. LabFailure where a file can't be read."""
-    ledger, offset = evidence.ledger, int(evidence.ledger.run["epoch_offset"])
-    start = ledger.entries[0].arrived + offset if ledger.entries else 0
-    arrived = _by_packet(evidence)
-    describe = {fault.id: fault.describe for fault in ledger.faults}
-    lost: Counter[int] = Counter(entry.packet for entry in ledger.entries if entry.dropped)
-    copies: defaultdict[int, list[Entry]] = defaultdict(list)
-    for entry in ledger.entries:
-        if entry.copy:
-            copies[entry.packet].append(entry)
-    teller = _Teller(start, messages or {}, remarks or {})
-    steps = []
-    for seen, entry in _sent(evidence, frozenset((left, right)), offset, arrived):
-        teller.numbering.note(seen.packet)
-        if not keep(seen):
-            continue
-        step = teller.step(seen, forged=entry.injected)
-        acts = [*entry.acts, *(act for copy in copies[entry.packet] for act in copy.acts)]
-        deeds = dict.fromkeys(Deed(fault, describe.get(fault, fault), effect, why) for fault, effect, why in acts)
-        arrivals = tuple(
-            teller.arrival(one, step, seen, copy) for copy, one in enumerate(arrived.get(entry.packet, ()))
-        )
-        fate = Fate.DELIVERED if arrivals else Fate.DROPPED if lost[entry.packet] else Fate.WAITING
-        steps.append(
-            replace(step, flow=entry.flow, fate=fate, arrivals=arrivals, deeds=tuple(deeds), lost=lost[entry.packet])
-        )
-    return Ladder(left, right, start, _with_overtaken(steps), _standing(ledger, left, right, start - offset))
+    def steps(self, keep: Keep | None) -> Iterator[Step | None]:
+        """None for a packet that is read only because its stream begins there."""
+        main = self._subject.main
+        kept = keep(main) if keep else np.ones(len(main), np.bool_)
+        between = self._ends.between(*self._pair)
+        starts = (main.columns.protocol == TCP) & ((main.columns.flags & SYN) != 0)
+        rows = np.flatnonzero(between & (kept | starts))
+        found = [*self._sent(rows), *self._forged(keep)]
+        for one in sorted(found, key=lambda one: one.time_ns):
+            forged = one.side is not main
+            packet = packet_at(one.side, one.index)
+            self._numbering.note(packet)
+            yield self._step(one, packet, forged) if forged or kept[one.index] else None
 
+    def _sent(self, rows: I64) -> Iterator[_Found]:
+        main, ledger = self._subject.main, self._subject.ledger
+        for index in rows.tolist():
+            entry = ledger.by_packet.get(int(main.ids[index])) if ledger else None
+            yield _Found(int(main.time_ns[index]), main, index, entry)
 
-def capture_ladder(
-    seen: Iterable[Seen],
-    left: str,
-    right: str,
-    start_ns: int,
-    *,
-    messages: Messages | None = None,
-    remarks: Remarks | None = None,
-) -> Ladder:
-    """Of one capture, which says when a packet passed a point, and not what became of it."""
-    teller = _Teller(start_ns, messages or {}, remarks or {})
-    steps = []
-    for one in seen:
-        teller.numbering.note(one.packet)
-        steps.append(teller.step(one))
-    return Ladder(left, right, start_ns, tuple(steps), unknown=ONE_SIDE)
+    def _forged(self, keep: Keep | None) -> Iterator[_Found]:
+        """Packets that a fault made, as they arrived: nobody sent them."""
+        subject, delivered = self._subject, self._subject.delivered
+        if subject.ledger is None or delivered is None:
+            return
+        kept = keep(delivered) if keep else np.ones(len(delivered), np.bool_)
+        for entry in subject.ledger.entries:
+            if entry.injected and set(entry.path.split("->")) == set(self._pair):
+                came = delivered.indices(entry.packet)
+                if came and kept[came[0]]:
+                    yield _Found(subject.since_start(entry.arrived), delivered, came[0], entry)
 
-
-class _Teller:
-    """Puts packets in words, given in the order they were sent."""
-
-    def __init__(self, start_ns: int, messages: Messages, remarks: Remarks) -> None:
-        self.numbering = Numbering()
-        self._start, self._messages, self._remarks = start_ns, messages, remarks
-
-    def step(self, seen: Seen, *, forged: bool = False) -> Step:
-        packet, direction = seen.packet, Direction.of(seen.packet)
-        name = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
-        return Step(
-            seen.time_ns - self._start,
-            seen.sender,
-            seen.receiver,
-            None if forged else seen.number,
-            seen.ledger,
-            f"{name} {seen.sender}:{packet.source_port} -> {seen.receiver}:{packet.target_port}",
+    def _step(self, found: _Found, packet: Packet, forged: bool) -> Step:
+        sender, receiver = self._names(found, forged)
+        name = _PROTOCOLS.get(packet.protocol, str(packet.protocol))
+        frame = None if forged else found.index + 1
+        step = Step(
+            found.time_ns,
+            sender,
+            receiver,
+            frame,
+            found.entry.packet if found.entry else 0,
+            _flow(name, packet, sender, receiver),
             name,
-            in_words(packet, self.numbering),
-            self._holds(packet, direction),
+            in_words(packet, self._numbering),
+            self._holds(packet, Direction.of(packet)),
             Fate.UNKNOWN,
-            remarks=() if forged else tuple(self._remarks.get(seen.number, ())),
+            remarks=tuple(self._remarks.get(frame or 0, ())),
         )
+        return self._with_fate(step, found.entry, packet) if found.entry else step
 
-    def arrival(self, seen: Seen, step: Step, original: Seen, copy: int) -> Arrival:
-        at, packet = seen.time_ns - self._start, seen.packet
-        if packet.frame == original.packet.frame:
-            return Arrival(at, seen.number, copy, step.what, step.holds)
-        direction = Direction.of(original.packet)
-        return Arrival(
-            at,
-            seen.number,
-            copy,
-            in_words(packet, self.numbering, direction),
-            self._holds(packet, direction),
-            not checksum_right(packet),
+    def _names(self, found: _Found, forged: bool) -> tuple[str, str]:
+        if forged and found.entry:
+            sender, _, receiver = found.entry.path.partition("->")
+            return sender, receiver
+        return self._ends.of(found.index)
+
+    def _with_fate(self, step: Step, entry: Entry, packet: Packet) -> Step:
+        dropped = self._copies.get(entry.packet, [])
+        lost = len(dropped) + entry.dropped
+        acts = [*entry.acts, *(act for copy in dropped for act in copy.acts)]
+        deeds = dict.fromkeys(
+            Deed(fault, self._describe.get(fault, fault), effect, reason) for fault, effect, reason in acts
         )
+        arrivals = tuple(self._arrivals(step, packet))
+        fate = Fate.DELIVERED if arrivals else Fate.DROPPED if lost else Fate.WAITING
+        if self._subject.delivered is None and not lost:
+            fate = Fate.UNKNOWN
+        return replace(step, flow=entry.flow, fate=fate, arrivals=arrivals, deeds=tuple(deeds), lost=lost)
+
+    def _arrivals(self, step: Step, sent: Packet) -> Iterator[Arrival]:
+        side = self._subject.delivered
+        direction = Direction.of(sent)
+        for copy, index in enumerate(side.indices(step.ledger) if side else ()):
+            assert side is not None
+            at, came = int(side.time_ns[index]), packet_at(side, index)
+            if came.frame == sent.frame:
+                yield Arrival(at, index + 1, copy, step.what, step.holds)
+            else:
+                what, holds = in_words(came, self._numbering, direction), self._holds(came, direction)
+                yield Arrival(at, index + 1, copy, what, holds, not checksum_right(came))
 
     def _holds(self, packet: Packet, direction: Direction) -> str:
         """A SYN is number 0 of its stream, so that the first byte, whose offset is 0, is number 1."""
@@ -141,39 +175,91 @@ class _Teller:
         size = packet.payload_end - packet.payload_at
         if not messages or packet.protocol != TCP or not size:
             return ""
-        begin = self.numbering.seq(packet, direction) - 1
+        begin = self._numbering.seq(packet, direction) - 1
         return contents(messages, begin, begin + size)
 
 
-def _by_packet(evidence: Evidence) -> dict[int, list[Seen]]:
-    """What arrived, by ledger id, in the order in which it did."""
-    capture = evidence.delivered
-    found: dict[int, list[Seen]] = {}
-    for index, number in enumerate(capture.packets):
-        seen = Seen(
-            index + 1, capture.times[index], "", capture.node(index), Packet.parse(capture.frame(index)), number
-        )
-        found.setdefault(number, []).append(seen)
+class _Ends:
+    """Names of both ends of each packet. Of a host that talks to itself (loopback) each port is an end of its own."""
+
+    def __init__(self, subject: Subject, side: Side) -> None:
+        self.names = list(subject.nodes)
+        self.source, self.target = side.source.astype(np.int64), side.target.astype(np.int64)
+        alone = np.flatnonzero(self.source == self.target)
+        if len(alone):
+            self._tell_apart(side, alone)
+
+    def _tell_apart(self, side: Side, alone: I64) -> None:
+        numbers: dict[tuple[int, int], int] = {}
+        for ends, ports in ((self.source, side.columns.source_port), (self.target, side.columns.target_port)):
+            host_and_port = ends[alone] << 16 | ports[alone]
+            known, inverse = np.unique(host_and_port, return_inverse=True)
+            for key in known.tolist():
+                if (key >> 16, key & 0xFFFF) not in numbers:
+                    numbers[key >> 16, key & 0xFFFF] = len(self.names)
+                    self.names.append(f"{self.names[key >> 16]}:{key & 0xFFFF}")
+            ends[alone] = np.array([numbers[key >> 16, key & 0xFFFF] for key in known.tolist()])[inverse]
+
+    def of(self, index: int) -> tuple[str, str]:
+        return self.names[self.source[index]], self.names[self.target[index]]
+
+    def between(self, left: str, right: str) -> Flags:
+        if left not in self.names or right not in self.names:
+            return np.zeros(len(self.source), np.bool_)
+        one, other = self.names.index(left), self.names.index(right)
+        there = (self.source == one) & (self.target == other)
+        back = (self.source == other) & (self.target == one)
+        return np.asarray(there | back)
+
+
+def packet_at(side: Side, index: int) -> Packet:
+    """A packet of a capture, whatever its link layer: where `Packet.parse` does not know that, the columns do."""
+    columns = side.columns
+    frame = side.file.frame(columns, index)
+    packet = Packet.parse(frame)
+    if packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET:
+        return packet
+    return _from_columns(columns, index, frame)
+
+
+_ETHERNET = 1
+
+
+def _from_columns(columns: Columns, index: int, frame: bytes) -> Packet:
+    packet = Packet(frame)
+    size = 4 if columns.ip[index] == 4 else 16
+    packet.version, packet.protocol = int(columns.ip[index]), int(columns.protocol[index])
+    packet.source = _address(columns.source_high[index], columns.source_low[index], size)
+    packet.target = _address(columns.target_high[index], columns.target_low[index], size)
+    packet.source_port, packet.target_port = int(columns.source_port[index]), int(columns.target_port[index])
+    packet.seq, packet.ack = int(columns.seq[index]), int(columns.ack[index])
+    packet.flags = int(columns.flags[index]) & 0xFF
+    packet.fragment = int(columns.fragment[index]) // 8 | int(columns.more_fragments[index]) << 13
+    packet.payload_at = int(columns.payload_at[index])
+    packet.payload_end = packet.payload_at + int(columns.payload[index])
+    return packet
+
+
+def _address(high: np.uint64, low: np.uint64, size: int) -> bytes:
+    return (int(high) << 64 | int(low)).to_bytes(16, "big")[-size:]
+
+
+def _flow(protocol: str, packet: Packet, sender: str, receiver: str) -> str:
+    if not packet.source_port and not packet.target_port:
+        return f"{protocol} {sender} -> {receiver}"
+    ends = [
+        name if name.endswith(f":{port}") else f"{name}:{port}"
+        for name, port in ((sender, packet.source_port), (receiver, packet.target_port))
+    ]
+    return f"{protocol} {' -> '.join(ends)}"
+
+
+def _dropped_copies(ledger: Ledger) -> dict[int, list[Entry]]:
+    found: dict[int, list[Entry]] = {}
+    for entry in ledger.entries:
+        if entry.copy and entry.dropped:
+            found.setdefault(entry.packet, []).append(entry)
     return found
-
-
-def _sent(
-    evidence: Evidence, nodes: frozenset[str], offset: int, arrived: Mapping[int, list[Seen]]
-) -> Iterator[tuple[Seen, Entry]]:
-    """Each packet between the nodes, with its entry; of a forged one, which nobody sent, as it arrived."""
-    capture = evidence.sent
-    index = {packet: at for at, packet in enumerate(capture.packets)}
-    for entry in evidence.ledger.entries:
-        source, _, target = entry.path.partition("->")
-        if entry.copy or {source, target} != nodes:
-            continue
-        at = index.get(entry.packet)
-        if at is not None:
-            packet = Packet.parse(capture.frame(at))
-            yield Seen(at + 1, entry.arrived + offset, source, target, packet, entry.packet), entry
-        elif entry.injected and entry.packet in arrived:
-            packet = arrived[entry.packet][0].packet
-            yield Seen(0, entry.arrived + offset, source, target, packet, entry.packet), entry
 
 
 def _with_overtaken(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -185,27 +271,34 @@ def _with_overtaken(steps: Sequence[Step]) -> tuple[Step, ...]:
         at = index + 1
         while at < len(steps) and steps[at].at_ns < arrived:
             later = steps[at]
-            same = later.sender == step.sender and later.frame is not None and later.arrivals
-            if same and later.arrivals[0].at_ns < arrived and later.frame is not None:
+            if later.frame and later.sender == step.sender and later.arrivals and later.arrivals[0].at_ns < arrived:
                 by.append(later.frame)
             at += 1
         found.append(replace(step, overtaken_by=tuple(by)) if by else step)
     return tuple(found)
 
 
-def _standing(ledger: Ledger, left: str, right: str, start: int) -> tuple[Standing, ...]:
-    """Faults and toxics that touched these two; `start` is time 0 as the ledger counts, monotonic ns."""
+def _standing(subject: Subject, left: str, right: str) -> tuple[Standing, ...]:
+    """Faults on the paths between these two, and the toxics where one of them is toxiproxy."""
     paths = {f"{left}->{right}", f"{right}->{left}"}
     found = [
-        Standing(one.id, one.path, one.describe, one.set_at - start, one.cleared_at and one.cleared_at - start)
-        for one in ledger.faults
+        Standing(one.id, one.path, one.description, one.from_ns, one.to_ns)
+        for one in subject.faults
         if one.path in paths
     ]
-    cleared = {(note["proxy"], note["name"]): note["t"] for note in ledger.noted("toxic-cleared") if "t" in note}
-    for note in ledger.noted("toxic-set") if "toxiproxy" in (left, right) else ():
+    if subject.ledger is None or "toxiproxy" not in (left, right):
+        return tuple(found)
+    cleared = {(note["proxy"], note["name"]): note.get("t") for note in subject.ledger.noted("toxic-cleared")}
+    for note in subject.ledger.noted("toxic-set"):
+        values = " ".join(f"{name} {value}" for name, value in (note.get("attributes") or {}).items())
         end = cleared.get((note["proxy"], note["name"]))
-        values = " ".join(f"{name} {value}" for name, value in dict(note.get("attributes") or {}).items())
-        describe = f"toxic {note['type']} {note['stream']} {values}".rstrip()
-        place = f"toxiproxy:{note['port']}"
-        found.append(Standing(note["name"], place, describe, note["set_t"] - start, end and end - start))
+        found.append(
+            Standing(
+                note["name"],
+                f"toxiproxy:{note['port']}",
+                f"toxic {note['type']} {note['stream']} {values}".rstrip(),
+                subject.since_start(note["set_t"]),
+                None if end is None else subject.since_start(end),
+            )
+        )
     return tuple(found)
