@@ -4,9 +4,9 @@
 
 A plug in each node's network namespace (`lab.plug`) hands it the node's end of a cable; the engine is the one that a
 netns lab has. Its orders come over a control socket, as a supervisor's do: `start` with a `Plan`, `lease`, `set`,
-`show`, `flush`, `note`, `status`, `finish`. A lease binds the lab to its holder: when it runs out, or the holder's connection
-ends, the hub ends too, and every cable, route and fault with it. Started with LAB_NODES set, it needs no `start` and no
-lease: plain `docker compose` then is all there is to it.
+`show`, `flush`, `note`, `status`, `finish`. A lease binds the lab to its holder: when it runs out, or the holder's
+connection ends, the hub ends too, and every cable, route and fault with it. Started with LAB_NODES set, it needs no
+`start` and no lease: plain `docker compose` then is all there is to it.
 """
 
 from __future__ import annotations

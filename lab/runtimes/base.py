@@ -143,7 +143,7 @@ class LinkEngine(Protocol):
         """Start what carries and records the packets; returns when it is ready."""
 
     def order(self, order: dict[str, Any]) -> dict[str, Any]:
-        """`set` and `show` faults, `note` something in the ledger, `flush` evidence to disk. LabError where it can't."""
+        """`set` and `show` faults, `note` something in the ledger, `flush` its files. LabError where it can't."""
 
     def stop(self) -> dict[str, Any]:
         """Finish: all evidence on disk. Returns what it counted: `strays` and `refused` frames."""
