@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SECOND_NS = 1_000_000_000
 
@@ -35,11 +35,11 @@ class Counts:
         """What has come since; `waiting` is what waits more, or less."""
         return Counts(*map(_difference, self._values(), earlier._values()))
 
-    def _values(self) -> list[int | None]:
+    def _values(self) -> list[Any]:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def _difference(now: int | None, before: int | None) -> int | None:
+def _difference(now: int | None, before: int | None) -> Any:
     return None if now is None or before is None else now - before
 
 

@@ -1,0 +1,71 @@
+"""Counts of each path from the captures as they grow: what a ledger does not say, or is not there yet to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.look.capture_tail import Seen
+from lab.look.counts import Counts
+from lab.packets import ACK, SYN, TCP, Packet
+from lab.topology import Node
+
+MOST_FLOWS = 1 << 16
+"""Of more, the oldest are forgotten, and a segment of theirs that is sent again is not known as such."""
+_HALF = 1 << 31
+
+Flow = tuple[bytes, int, bytes, int]
+
+
+class Traffic:
+    """Takes packets in the order in which they were sent."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._names = [node.name for node in nodes]
+        self._by_mac = {node.mac_bytes: node.name for node in nodes}
+        self._highest: dict[Flow, int] = {}
+        self._opened: dict[Flow, int] = {}
+        self.paths: dict[str, Counts] = {}
+        """Known are `packets`, `size`, `delivered`, `retransmissions`, `connections`; the rest stays as it is made."""
+
+    def see(self, seen: Seen) -> None:
+        """A packet of either side. Frames to or from nobody are on no path."""
+        frame = seen.frame
+        if seen.side == "delivered":
+            path = self._path(self._by_mac.get(frame[6:12]), self._names[seen.node])
+            if path is not None:
+                path.delivered += 1
+            return
+        path = self._path(self._names[seen.node], self._by_mac.get(frame[:6]))
+        if path is not None:
+            path.packets += 1
+            path.size += len(frame)
+            self._segment(path, Packet.parse(frame))
+
+    def _path(self, source: str | None, target: str | None) -> Counts | None:
+        if source is None or target is None or source == target:
+            return None
+        return self.paths.setdefault(f"{source}->{target}", Counts())
+
+    def _segment(self, path: Counts, packet: Packet) -> None:
+        """A segment that takes sequence numbers, none of which is new, is one sent again (RFC 9293, 3.4)."""
+        if packet.protocol != TCP or not packet.stream_size:
+            return
+        flow = (packet.source, packet.source_port, packet.target, packet.target_port)
+        end = (packet.seq + packet.stream_size) & 0xFFFFFFFF
+        if packet.flags & SYN and self._opened.get(flow) != packet.seq:
+            self._opens(flow, packet)
+            path.connections += not packet.flags & ACK
+        before = self._highest.get(flow)
+        if before is not None and (before - end) & 0xFFFFFFFF < _HALF:
+            path.retransmissions += 1
+        else:
+            self._highest[flow] = end
+        if len(self._highest) > MOST_FLOWS:
+            oldest = next(iter(self._highest))
+            del self._highest[oldest]
+            self._opened.pop(oldest, None)
+
+    def _opens(self, flow: Flow, packet: Packet) -> None:
+        """A new connection, perhaps of the ports of an earlier one, whose sequence numbers then mean nothing."""
+        self._opened[flow] = packet.seq
+        self._highest.pop(flow, None)
