@@ -60,10 +60,20 @@ def build_ladder(
 ) -> Ladder:
     """Between two that talked (names as `pairs` gives them), of the packets that `keep` keeps."""
     building = _Building(subject, (left, right), messages or {}, remarks or {})
-    sent = [step for step in building.steps(keep) if step is not None]
     faults = _standing(subject, left, right)
     known = subject.ledger is not None and subject.sent is not None and subject.delivered is not None
-    return Ladder(left, right, subject.start_ns, _with_overtaken(sent), faults, "" if known else ONE_SIDE)
+    return Ladder(left, right, subject.start_ns, building.steps(keep), faults, "" if known else ONE_SIDE)
+
+
+def build_steps(
+    subject: Subject,
+    *,
+    keep: Keep | None = None,
+    messages: Messages | None = None,
+    remarks: Remarks | None = None,
+) -> tuple[Step, ...]:
+    """The packets that `keep` keeps, whoever they are between, in the order they were sent."""
+    return _Building(subject, None, messages or {}, remarks or {}).steps(keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ class _Found:
 class _Building:
     """One ladder in the making: finds the packets, puts each in words, in the order they were sent."""
 
-    def __init__(self, subject: Subject, pair: tuple[str, str], messages: Messages, remarks: Remarks) -> None:
+    def __init__(self, subject: Subject, pair: tuple[str, str] | None, messages: Messages, remarks: Remarks) -> None:
         self._subject, self._pair = subject, pair
         self._ends = _Ends(subject, subject.main)
         self._messages, self._remarks = messages, remarks
@@ -87,19 +97,21 @@ class _Building:
         self._describe = {one.id: one.describe for one in subject.ledger.faults} if subject.ledger else {}
         self._copies = _dropped_copies(subject.ledger) if subject.ledger else {}
 
-    def steps(self, keep: Keep | None) -> Iterator[Step | None]:
-        """None for a packet that is read only because its stream begins there."""
+    def steps(self, keep: Keep | None) -> tuple[Step, ...]:
+        """A packet that is not kept is read all the same where its stream begins there."""
         main = self._subject.main
         kept = keep(main) if keep else np.ones(len(main), np.bool_)
-        between = self._ends.between(*self._pair)
+        between = self._ends.between(*self._pair) if self._pair else np.ones(len(main), np.bool_)
         starts = (main.columns.protocol == TCP) & ((main.columns.flags & SYN) != 0)
-        rows = np.flatnonzero(between & (kept | starts))
-        found = [*self._sent(rows), *self._forged(keep)]
+        found = [*self._sent(np.flatnonzero(between & (kept | starts))), *self._forged(keep)]
+        steps = []
         for one in sorted(found, key=lambda one: one.time_ns):
             forged = one.side is not main
             packet = packet_at(one.side, one.index)
             self._numbering.note(packet)
-            yield self._step(one, packet, forged) if forged or kept[one.index] else None
+            if forged or kept[one.index]:
+                steps.append(self._step(one, packet, forged))
+        return _with_overtaken(steps)
 
     def _sent(self, rows: I64) -> Iterator[_Found]:
         main, ledger = self._subject.main, self._subject.ledger
@@ -114,7 +126,7 @@ class _Building:
             return
         kept = keep(delivered) if keep else np.ones(len(delivered), np.bool_)
         for entry in subject.ledger.entries:
-            if entry.injected and set(entry.path.split("->")) == set(self._pair):
+            if entry.injected and (self._pair is None or set(entry.path.split("->")) == set(self._pair)):
                 came = delivered.indices(entry.packet)
                 if came and kept[came[0]]:
                     yield _Found(subject.since_start(entry.arrived), delivered, came[0], entry)
@@ -215,7 +227,7 @@ class _Ends:
 def packet_at(side: Side, index: int) -> Packet:
     """A packet of a capture, whatever its link layer: where `Packet.parse` does not know that, the columns do."""
     columns = side.columns
-    frame = side.file.frame(columns, index)
+    frame = side.frame(index)
     packet = Packet.parse(frame)
     if packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET:
         return packet
@@ -263,19 +275,26 @@ def _dropped_copies(ledger: Ledger) -> dict[int, list[Entry]]:
 
 
 def _with_overtaken(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Each with the frames of its path that were sent later, before it arrived, and arrived earlier."""
+    """Each with the frames of its path that were sent later and arrived sooner."""
     found = []
     for index, step in enumerate(steps):
-        by = []
-        arrived = step.arrivals[0].at_ns if step.arrivals else 0
-        at = index + 1
-        while at < len(steps) and steps[at].at_ns < arrived:
-            later = steps[at]
-            if later.frame and later.sender == step.sender and later.arrivals and later.arrivals[0].at_ns < arrived:
-                by.append(later.frame)
-            at += 1
+        by = [later.frame for later in _sent_while_on_its_way(steps, index) if later.frame and _sooner(later, step)]
         found.append(replace(step, overtaken_by=tuple(by)) if by else step)
     return tuple(found)
+
+
+def _sent_while_on_its_way(steps: Sequence[Step], index: int) -> Iterator[Step]:
+    arrived = steps[index].arrivals[0].at_ns if steps[index].arrivals else -1
+    for at in range(index + 1, len(steps)):
+        if steps[at].at_ns > arrived:
+            return
+        yield steps[at]
+
+
+def _sooner(one: Step, other: Step) -> bool:
+    """Whether it arrived before the other, on the same path; the capture of what was delivered has their order."""
+    same = (one.sender, one.receiver) == (other.sender, other.receiver)
+    return same and bool(one.arrivals) and one.arrivals[0].frame < other.arrivals[0].frame
 
 
 def _standing(subject: Subject, left: str, right: str) -> tuple[Standing, ...]:

@@ -275,7 +275,7 @@ class _Drawing:
         notes = [*held, *_about(step, arrival)]
         if arrival is not None:
             lane.put(lane.wire, self._symbols.changed, style)
-            label, rest = _label(arrival.what, arrival.holds, lane.wire - 5, "arrives with ")
+            label, rest = _label(arrival.what, arrival.holds, lane.wire - 5, "arrives with")
             lane.arrow(after, end, label, style)
             notes += rest
         elif step.fate is Fate.DROPPED:
@@ -390,12 +390,12 @@ def _of_frame(step: Step) -> str:
     return "" if step.frame is None else f" (frame {step.frame})"
 
 
-def _label(what: str, holds: str, room: int, beginning: str = "") -> tuple[str, list[Note]]:
+def _label(what: str, holds: str, room: int, beginning: str = "carries") -> tuple[str, list[Note]]:
     """What stands on the arrow, and as a note what has no room there."""
     both = f"{what}: {holds}" if holds else what
     if len(both) <= room:
         return both, []
-    return what, [(f"{beginning}{holds}", "")] if holds else []
+    return what, [(f"{beginning} {holds}", "")] if holds else []
 
 
 def _cut(text: str, room: int, symbols: Symbols) -> str:

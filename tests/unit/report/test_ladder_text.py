@@ -69,7 +69,7 @@ def test_a_segment_that_is_cut_arrives_as_another() -> None:
     model = ladder(step(1, 0, "data 13..25 (12 B)", holds="message 2", deeds=(cut,), arrivals=(arrival,)))
     assert drawn(model).splitlines()[1:-1] == [
         "    0.000     1  │ data 13..25 (12 B) ─────────▶≠ data 13..14 (1 B) ─────────▶│",
-        "                 │ └ message 2                                                │",
+        "                 │ └ carries message 2                                        │",
         "                 │ └ changed by cut 13 (cut at byte 13)                       │",
         "                 │ └ arrives with 1 of the 2 length bytes of message 2        │",
     ]

@@ -1,0 +1,77 @@
+"""Where the messages of a run's streams lie, by the framing that its scenario asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lab.errors import UsageError
+from lab.look.build_ladder import Messages, packet_at
+from lab.look.messages import Message
+from lab.look.subject import Subject
+from lab.look.words import Direction, Numbering
+from lab.packets import TCP
+from lab.scenario import parse_scenario
+from lab.stack import TCP_PORTS
+from lab.workload import TcpWorkload
+from services.framing import PeerError, codec
+
+MOST_BYTES = 4 << 20
+"""Of each stream; a ladder of more is nothing that anyone reads."""
+
+
+def messages_of(subject: Subject) -> Messages:
+    """For each direction of a TCP conversation whose framing is known. Nothing for captures from elsewhere."""
+    if subject.ledger is None:
+        return {}
+    framings = _framings(subject)
+    found = {}
+    for direction, stream in _streams(subject, framings).items():
+        framing = framings.get(direction.source_port) or framings[direction.target_port]
+        found[direction] = list(_messages(framing, bytes(stream)))
+    return found
+
+
+def _framings(subject: Subject) -> dict[int, str]:
+    """By port: as the scenario says, and as our servers have them where there is none. A raw stream has no messages."""
+    framings = {port: framing for framing, port in TCP_PORTS.items()}
+    if "scenario" in subject.run:
+        try:
+            scenario = parse_scenario(str(subject.run["scenario"]), str(subject.run.get("name", "run")))
+        except UsageError:
+            return {}  # of a version that wrote scenarios otherwise: what it meant by a port is not known
+        framings |= {one.port: one.framing for one in scenario.workloads if isinstance(one, TcpWorkload)}
+    return {port: framing for port, framing in framings.items() if framing != "raw"}
+
+
+def _streams(subject: Subject, framings: dict[int, str]) -> dict[Direction, bytearray]:
+    """What was sent each way, from the first byte on, as far as it lies in one piece."""
+    side, columns = subject.main, subject.main.columns
+    ports = np.array(list(framings), np.uint16)
+    framed = np.isin(columns.source_port, ports) | np.isin(columns.target_port, ports)
+    numbering, streams = Numbering(), dict[Direction, bytearray]()
+    for index in np.flatnonzero(framed & (columns.protocol == TCP)).tolist():
+        packet = packet_at(side, index)
+        numbering.note(packet)
+        direction = Direction.of(packet)
+        stream = streams.setdefault(direction, bytearray())
+        begin = numbering.seq(packet, direction) - 1
+        if 0 <= begin <= len(stream) < begin + len(packet.payload) and len(stream) < MOST_BYTES:
+            stream += packet.payload[len(stream) - begin :]
+    return streams
+
+
+def _messages(framing: str, stream: bytes) -> Iterator[Message]:
+    """Those that are whole. A prefix comes before a message, a newline after it."""
+    kind = codec(framing)
+    decoder, start = kind.decoder(), 0
+    try:
+        found = decoder.feed(stream)
+    except PeerError as error:
+        found = error.complete
+    for number, message in enumerate(found, start=1):
+        end = start + len(kind.encode(message))
+        closing = framing == "line"
+        yield Message(number, start, start if closing else end - len(message), end - closing, end)
+        start = end
