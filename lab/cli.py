@@ -26,6 +26,7 @@ from lab import compare as compare_
 from lab import control, matrix, runner
 from lab.batch import run_all
 from lab.checks import Verdict
+from lab.cli_report import report
 from lab.doctor import examine
 from lab.errors import LabError, LabFailure, UsageError
 from lab.evidence.evidence import Evidence
@@ -453,6 +454,9 @@ def doctor(as_json: bool) -> NoReturn:
             if finding.fix:
                 print(f"{'':<24} fix: {finding.fix}")
     sys.exit(0 if any(finding.works for finding in findings if finding.name.endswith("/wire")) else 4)
+
+
+cli.add_command(report)
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""`lab report`: runs as pages of HTML. numpy, plotly and jinja2 are imported only when it is used: not every host of
+`lab.cli` (a Compose lab's sidecars) has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from lab.errors import UsageError
+
+PAGE = "report.html"
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help=f"The file. [default: {PAGE} in the folder]"
+)
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Make one HTML file of a run, which opens offline. Of several, or a folder of them: the matrix of their verdicts.
+
+    Those of several that did not pass get a page of their own, which the matrix links to.
+    """
+    if len(runs) == 1 and not _runs_in(runs[0]):
+        print(_run(runs[0], out or runs[0] / PAGE))
+        return
+    folders = [folder for run in runs for folder in (_runs_in(run) or [run])]
+    print(_batch(folders, out or (runs[0] if len(runs) == 1 else Path()) / PAGE))
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The runs in a folder of runs, by name; none where it is a run itself, or nothing."""
+    from lab.report.gather import RESULT
+
+    if not folder.is_dir() or (folder / RESULT).is_file() or (folder / "ledger.bin").is_file():
+        return []
+    return sorted(file.parent for file in folder.glob(f"*/{RESULT}"))
+
+
+def _run(folder: Path, out: Path) -> Path:
+    from lab.report.framed import messages_of
+    from lab.report.gather import run_page
+    from lab.report.html import run_html
+
+    return _written(out, run_html(run_page(folder, str(folder), messages_of)))
+
+
+def _batch(folders: list[Path], out: Path) -> Path:
+    from lab.checks.base import Verdict
+    from lab.report.batch import batch_page
+    from lab.report.gather import RESULT, read_result
+    from lab.report.html import batch_html
+
+    results = []
+    for folder in folders:
+        result = read_result(folder)
+        if result is None:
+            raise UsageError(f"{folder}: no {RESULT} in it; expected runs that lab run made to their end")
+        page = folder / PAGE
+        if result.verdict is not Verdict.PASS and not page.is_file():
+            _run(folder, page)
+        link = os.path.relpath(page, out.parent) if page.is_file() else ""
+        results.append((result, link))
+    return _written(out, batch_html(batch_page(results)))
+
+
+def _written(out: Path, text: str) -> Path:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out}: not written: {error.strerror}; name another file with --out") from error
+    return out
