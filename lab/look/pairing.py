@@ -13,7 +13,7 @@ from lab.look.hosts import distinct
 from lab.look.subject import Side
 
 _LASTING = (
-    "ip", "source_high", "source_low", "target_high", "target_low", "protocol", "ip_id", "ip_bytes", "fragment",
+    "ip", "source_high", "source_low", "target_high", "target_low", "protocol", "ip_id", "fragment",
     "source_port", "target_port", "seq", "ack", "flags", "window", "dns_id",
 )  # fmt: skip
 """What no router changes (RFC 1812, 5.2.2 to 5.3: TTL and header checksum do change, and so may type of service)."""
@@ -53,24 +53,20 @@ def by_ids(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pair
 def match(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pairing:
     """Packets of two captures, by what stands in their headers above the link and does not change on the way.
 
-    First with the payload's CRC-32, then, among those left over, without: these were changed. Where several alike were
-    sent, the first to arrive is taken for the first that was sent. A payload that either capture cut off is not
-    compared at all.
+    First with the payload's size and CRC-32: where several alike were sent, the first to arrive is taken for the first
+    that was sent. Then, among those left over, without: an arrival whose headers are like one packet's only is that
+    one, changed. (A datagram without an IP id is like many; changed, it counts as lost, and as never sent.) A payload
+    that either capture cut off is not compared at all.
     """
     whole = _whole(sent, sent_at) and _whole(delivered, delivered_at)
-    of = np.full(len(delivered_at), -1, np.int64)
-    unpaired = of < 0
-    ambiguous = 0
-    for with_payload in (True, False) if whole else (False,):
-        unpaired = of < 0
-        here, there = np.setdiff1d(np.arange(len(sent_at)), of), np.flatnonzero(unpaired)
-        ours = _keys(sent, sent_at[here], with_payload)
-        theirs = _keys(delivered, delivered_at[there], with_payload)
-        found, guessed = _in_order(*_groups(ours, theirs))
-        of[there] = np.where(found >= 0, np.append(here, -1)[found], -1)
-        ambiguous += guessed
-    changed = unpaired & (of >= 0) if whole else np.zeros(len(of), bool)
-    return Pairing(sent_at, delivered_at, of, changed, ambiguous)
+    of, guessed = _in_order(*_groups(_keys(sent, sent_at, whole), _keys(delivered, delivered_at, whole)))
+    changed = np.zeros(len(of), bool)
+    if whole:
+        here, there = np.setdiff1d(np.arange(len(sent_at)), of), np.flatnonzero(of < 0)
+        ours, theirs = _keys(sent, sent_at[here], False), _keys(delivered, delivered_at[there], False)
+        of[there] = np.append(here, -1)[_alone(*_groups(ours, theirs))]
+        changed[there] = of[there] >= 0
+    return Pairing(sent_at, delivered_at, of, changed, guessed)
 
 
 def _whole(side: Side, at: I64) -> bool:
@@ -86,7 +82,7 @@ def _keys(side: Side, at: I64, with_payload: bool) -> list[NDArray[np.generic]]:
         ends = (starts + columns.payload[at]).tolist()
         places = zip(at.tolist(), starts.tolist(), ends, strict=True)
         crcs = [crc32(side.frame(index)[start:end]) for index, start, end in places]
-        keys.append(np.array(crcs, np.uint32))
+        keys += [columns.ip_bytes[at], np.array(crcs, np.uint32)]
     return keys
 
 
@@ -110,6 +106,14 @@ def _in_order(sent: I64, delivered: I64) -> tuple[I64, int]:
     found = np.where(counts[delivered] > 0, np.append(order, -1)[starts[delivered] + np.maximum(rank, 0)], -1)
     guessed = (counts > 1) & (arrived > 0) & (arrived != counts)
     return found, int(counts[guessed].sum())
+
+
+def _alone(sent: I64, delivered: I64) -> I64:
+    """For each delivered packet the only one of its group that was sent; -1 for none, or several."""
+    total = int(max(sent.max(initial=-1), delivered.max(initial=-1))) + 1
+    only = np.full(total, -1, np.int64)
+    only[sent] = np.arange(len(sent))
+    return np.where(np.bincount(sent, minlength=total)[delivered] == 1, only[delivered], -1)
 
 
 def _rank(group: I64, counts: I64) -> I64:

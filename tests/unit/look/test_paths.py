@@ -1,0 +1,227 @@
+"""What a path did: by literal packets and the RFCs' figures, by a run through the real core, and without its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.evidence.files import CaptureWriter
+from lab.evidence.pcapng import Capture
+from lab.evidence.reader import read_ledger
+from lab.faults import Corrupt, Duplicate, Effect, Latency, Loss, Match, Reset
+from lab.look.paths import PathFacts, path_facts
+from lab.look.subject import open_subject
+from tests.unit.checks.histories import datagrams, record
+from tests.unit.look.ends import tcpdumps
+from tests.virtual_wire import ACK, CLIENT, FROM_UDP, MS, TO_TCP, TO_UDP, UDP_SERVER, tcp, udp
+
+HARD = [
+    (TO_UDP, Loss(percent=20)),
+    (TO_UDP, Duplicate(percent=20)),
+    (TO_UDP, Corrupt(percent=10)),
+    (TO_UDP, Latency(delay_ms=5, jitter_ms=4)),
+    (FROM_UDP, Loss(percent=10)),
+    (FROM_UDP, Latency(delay_ms=3)),
+]
+
+
+def literal(folder: Path, sent: Sequence[tuple[int, int]], arrived: Sequence[tuple[int, int]]) -> PathFacts:
+    """The facts of one path without a ledger; packets are (number, time in ms)."""
+    for name, packets in (("sent", sent), ("delivered", arrived)):
+        writer = CaptureWriter(folder / f"{name}.pcapng", ["eth0"], name)
+        for number, time in packets:
+            writer.packet(0, udp(b"%d" % number), 0, b"", time * MS)
+        writer.close()
+    (facts,) = path_facts(open_subject(folder))
+    return facts
+
+
+def of(subject_folder: Path, path: str) -> PathFacts:
+    return next(one for one in path_facts(open_subject(subject_folder)) if one.path == path)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two hundred datagrams there and two hundred back, through faults of every kind."""
+    there = datagrams(b"there %d" % number * (1 + number % 3) for number in range(200))
+    back = [udp(b"back %d" % number, 41_234, 20_000, UDP_SERVER, CLIENT) for number in range(200)]
+    record(tmp_path, [frame for pair in zip(there, back, strict=True) for frame in pair], HARD)
+    return tmp_path
+
+
+def test_delays_and_their_variation_by_the_table_of_rfc_4737_section_7_1(tmp_path: Path) -> None:
+    sent = [(number, 20 * (number - 1)) for number in range(1, 11)]
+    arrived = [(1, 68), (2, 88), (3, 108), (5, 148), (6, 168), (7, 188), (8, 208), (4, 210), (9, 228), (10, 248)]
+    facts = literal(tmp_path, sent, arrived)
+    assert (facts.delay_ns // MS).tolist() == [68, 68, 68, 150, 68, 68, 68, 68, 68, 68]
+    assert (facts.variation_ns // MS).tolist() == [0, 0, 82, -82, 0, 0, 0, 0, 0]
+    assert (facts.reordering.count, facts.reordering.extents.tolist(), facts.reordering.n.tolist()) == (1, [4], [4])
+    assert [facts.delay(percent) for percent in (50, 90, 91, 100)] == [68 * MS, 68 * MS, 150 * MS, 150 * MS]
+    assert (facts.asked(50), facts.agreement) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "arrived, fraction, rate",
+    [
+        ([1, 2, 3, 4], 0, 0),
+        ([1, 1, 2, 2, 3, 3, 4, 4], 1, 1),
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], 2, 1),
+        ([1, 1, 1, 2, 3, 3, 3, 4], 1, 0.5),
+        ([1, 2, 3, 4, 4, 3, 2, 1], 1, 1),
+    ],
+)
+def test_duplication_by_the_examples_of_rfc_5560(
+    tmp_path: Path, arrived: list[int], fraction: float, rate: float
+) -> None:
+    facts = literal(tmp_path, [(n, n) for n in range(1, 5)], [(n, 10 + at) for at, n in enumerate(arrived)])
+    assert (facts.duplication_fraction, facts.replicated_rate) == (fraction, rate)
+    assert (facts.delivered, facts.losses.lost, facts.forged) == (4, 0, 0)
+
+
+def test_a_delay_is_the_first_copys_and_a_lost_packet_has_none(tmp_path: Path) -> None:
+    facts = literal(tmp_path, [(1, 0), (2, 1), (3, 2)], [(3, 5), (1, 7), (3, 9)])
+    assert facts.arrived.tolist() == [True, False, True]
+    assert (facts.delay_ns[facts.arrived] // MS).tolist() == [7, 3]
+    assert facts.variation_ns.tolist() == []
+    assert facts.reordering.count == 1
+
+
+def test_what_nobody_sent_is_forged_and_counts_for_nothing_else(tmp_path: Path) -> None:
+    facts = literal(tmp_path, [(1, 0)], [(1, 2), (9, 3)])
+    assert (facts.forged, facts.delivered, facts.duplicated, facts.losses.lost) == (1, 1, 0, 0)
+
+
+def test_rates_in_bins(tmp_path: Path) -> None:
+    size = len(udp(b"1"))
+    rates = literal(tmp_path, [(1, 0), (2, 1), (3, 25)], [(1, 9), (3, 31)]).rates(10 * MS)
+    assert rates.sent_packets.tolist() == [2, 0, 1, 0]
+    assert rates.sent_bytes.tolist() == [2 * size, 0, size, 0]
+    assert rates.delivered_packets.tolist() == [1, 0, 0, 1]
+    assert rates.delivered_bytes.tolist() == [size, 0, 0, size]
+
+
+def test_a_path_that_delivered_nothing(tmp_path: Path) -> None:
+    facts = literal(tmp_path, [(1, 0), (2, 1)], [])
+    assert (facts.losses.rate, facts.delay(50), facts.reordering.ratio) == (1.0, None, 0.0)
+
+
+def test_every_count_of_a_hard_run_is_the_ledgers(run: Path) -> None:
+    ledger = read_ledger(run / "ledger.bin")
+    for path in (TO_UDP, FROM_UDP):
+        facts = of(run, path)
+        originals = [entry for entry in ledger.entries if entry.path == path and not entry.copy]
+        assert facts.sent == len(originals) == 200
+        assert facts.losses.lost == sum(not entry.departures for entry in originals)
+        assert facts.copies.tolist() == [len(entry.departures) for entry in originals]
+        assert facts.asked_ns is not None and facts.asked_ns.tolist() == [entry.delay for entry in originals]
+        assert facts.delay_ns[facts.arrived].tolist() == [
+            min(left for _, left in entry.departures) - entry.arrived for entry in originals if entry.departures
+        ]
+        assert facts.agreement and facts.agreement.agrees and facts.agreement.packets == 200
+        assert facts.agreement.first is None
+    hard = of(run, TO_UDP)
+    assert 20 < hard.losses.lost < 70 and hard.duplicated > 10 and hard.changed.sum() > 5
+    assert hard.reordering.count > 20
+    low, high = hard.losses.interval
+    assert low < hard.losses.rate < high
+    once = {
+        e.packet: e.did(Effect.CHANGED)
+        for e in ledger.entries
+        if e.path == TO_UDP and e.departures and not e.did(Effect.DUPLICATED)
+    }
+    ids = hard.sent_side.ids[hard.pairing.sent].tolist()
+    assert {one: change for one, change in zip(ids, hard.changed.tolist(), strict=True) if one in once} == once
+
+
+def test_two_tcpdumps_whose_clocks_differ_show_the_same(run: Path, tmp_path: Path) -> None:
+    """All but the delay itself, which has the clocks' difference in it; a datagram that was changed is a stranger."""
+    ahead = 3_600_000 * MS
+    folder = tcpdumps(run, tmp_path / "ends", "udp-server", "client", ahead_ns=(ahead, 0))
+    for path, ends, difference in ((TO_UDP, "10.77.0.2->10.77.0.4", ahead), (FROM_UDP, "10.77.0.4->10.77.0.2", -ahead)):
+        known, found = of(run, path), of(folder, ends)
+        places = known.pairing.of[~known.pairing.changed]
+        copies = np.bincount(places, minlength=200)
+        kept = slice(int(places.min()), int(places.max()) + 1)
+        assert found.copies.tolist() == copies[kept].tolist()
+        assert found.forged == int(known.pairing.changed.sum())
+        clean = found.arrived & ~known.changed[kept]
+        assert (found.delay_ns - difference)[clean].tolist() == known.delay_ns[kept][clean].tolist()
+        assert [found.sent_side.name, found.delivered_side.name] == [f"at-{node}.pcapng" for node in path.split("->")]
+        assert found.asked_ns is None and found.agreement is None
+
+
+def test_a_changed_segment_is_known_by_its_headers(tmp_path: Path) -> None:
+    frames = [tcp(b"%d" % number, ACK, seq=1000 + number) for number in range(20)]
+    record(tmp_path, frames, [(TO_TCP, Loss(nth=4)), (TO_TCP, Corrupt(nth=7)), (TO_TCP, Latency(delay_ms=3))])
+    facts = of(tcpdumps(tmp_path, tmp_path / "ends", "client", "tcp-server"), "10.77.0.2->10.77.0.3")
+    assert (facts.sent, facts.losses.lost, facts.forged, np.flatnonzero(facts.changed).tolist()) == (20, 1, 0, [7])
+
+
+def test_what_came_before_and_after_the_other_capture_is_not_lost(tmp_path: Path) -> None:
+    record(tmp_path, datagrams(b"%d" % number for number in range(10)), [(TO_UDP, Loss(nth=5))])
+    folder = tcpdumps(tmp_path, tmp_path / "ends", "client", "udp-server")
+    late = list(Capture(folder / "at-udp-server.pcapng"))[2:7]
+    writer = CaptureWriter(folder / "at-udp-server.pcapng", ["eth0"], "by tcpdump")
+    for one in late:
+        writer.packet(0, one.frame, 0, b"", one.time)
+    writer.close()
+    (facts,) = path_facts(open_subject(folder))
+    assert (facts.sent, facts.losses.lost, facts.delivered) == (6, 1, 5)
+
+
+def test_packets_that_look_alike_are_matched_in_order_and_said_to_be_a_guess(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"same"] * 4), [(TO_UDP, Loss(nth=2)), (TO_UDP, Latency(delay_ms=1))])
+    facts = of(tcpdumps(tmp_path, tmp_path / "ends", "client", "udp-server"), "10.77.0.2->10.77.0.4")
+    assert (facts.sent, facts.pairing.ambiguous) == (3, 4)
+    record(tmp_path, datagrams([b"same"] * 4), [(TO_UDP, Latency(delay_ms=1))])
+    facts = of(tcpdumps(tmp_path, tmp_path / "again", "client", "udp-server"), "10.77.0.2->10.77.0.4")
+    assert (facts.sent, facts.delivered, facts.pairing.ambiguous) == (4, 4, 0)
+
+
+def test_a_forged_packet_is_the_ledgers_too(tmp_path: Path) -> None:
+    record(tmp_path, [tcp(b"one", ACK), tcp(b"two", ACK, seq=1003)], [(TO_TCP, Reset(match=Match(which=1)))])
+    facts = {one.path: one for one in path_facts(open_subject(tmp_path))}
+    assert facts[TO_TCP].forged + sum(one.forged for one in facts.values() if one.path != TO_TCP) >= 1
+    assert all(one.agreement and one.agreement.agrees for one in facts.values())
+
+
+def test_one_capture_alone_has_no_paths(run: Path) -> None:
+    assert path_facts(open_subject(run / "sent.pcapng")) == ()
+
+
+def test_a_packet_still_on_its_way_is_not_lost(tmp_path: Path) -> None:
+    """The ledger and the capture end before the last packet's delay was over."""
+    record(tmp_path, datagrams([b"one", b"two"]), [(TO_UDP, Latency(delay_ms=5))])
+    ledger, delivered = (tmp_path / "ledger.bin").read_bytes(), (tmp_path / "delivered.pcapng").read_bytes()
+    end = ledger.rindex(b"\x03\0\0\0")
+    (tmp_path / "ledger.bin").write_bytes(ledger[: end - 24])
+    (tmp_path / "delivered.pcapng").write_bytes(delivered[:-8])
+    facts = of(tmp_path, TO_UDP)
+    assert (facts.sent, facts.delivered, int(facts.waiting.sum()), facts.losses.lost) == (2, 1, 1, 0)
+    assert facts.agreement and facts.agreement.agrees
+
+
+@pytest.mark.parametrize("name, words", [("sent.pcapng", "changed"), ("delivered.pcapng", "changed")])
+def test_where_ledger_and_captures_part_the_packet_is_named(tmp_path: Path, name: str, words: str) -> None:
+    record(tmp_path, datagrams([b"one", b"two", b"three"]), [(TO_UDP, Latency(delay_ms=5))])
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data.replace(b"two", b"TWO"))
+    agreement = of(tmp_path, TO_UDP).agreement
+    assert agreement and (agreement.packets, agreement.wrong) == (3, 1)
+    assert agreement.first and agreement.first.startswith("ledger 2 (sent.pcapng frame 2 (ledger 2)): ")
+    assert words in agreement.first
+
+
+def test_a_capture_that_lacks_a_packet_disagrees(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"one", b"two", b"three"]))
+    for name, words in (("sent.pcapng", "0 times in the capture of what was sent"), ("delivered.pcapng", "0 times")):
+        whole = (tmp_path / name).read_bytes()
+        last = whole.rindex(b"\x06\0\0\0")
+        (tmp_path / name).write_bytes(whole[:last])
+        agreement = of(tmp_path, TO_UDP).agreement
+        (tmp_path / name).write_bytes(whole)
+        assert agreement and agreement.wrong == 1
+        assert agreement.first and agreement.first.startswith("ledger 3") and words in agreement.first
