@@ -26,6 +26,8 @@ from lab import compare as compare_
 from lab import control, matrix, runner
 from lab.batch import run_all
 from lab.checks import Verdict
+from lab.cli_look import inspect
+from lab.cli_live import capture, top
 from lab.cli_report import report
 from lab.doctor import examine
 from lab.errors import LabError, LabFailure, UsageError
@@ -456,7 +458,12 @@ def doctor(as_json: bool) -> NoReturn:
     sys.exit(0 if any(finding.works for finding in findings if finding.name.endswith("/wire")) else 4)
 
 
+cli.add_command(capture)
 cli.add_command(report)
+cli.add_command(top)
+
+
+cli.add_command(inspect)
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

@@ -338,7 +338,7 @@ class Supervisor(Holder):
 
     def _container(self, node: str) -> str:
         names = [one.name for one in self._plan.nodes]
-        if node not in names:
+        if node not in (*names, HUB):  # in the hub are the engine and its evidence
             raise UsageError(f"no node {node!r}; the nodes are {', '.join(names)}")
         return self._project.container(node)
 

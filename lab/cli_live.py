@@ -1,0 +1,79 @@
+"""The commands that look at a lab while it runs: `lab capture`, `lab top`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from lab.errors import UsageError
+from lab.lab import Lab
+from lab.live import beside_evidence, every, moments, nodes
+from lab.look.follow import SIDES, follow
+from lab.look.node_capture import NodeCapture
+from lab.report.top_text import as_json as view_as_json
+from lab.report.top_text import table
+from lab.top import once, watch
+
+ALL = "all"
+CAPTURE_SECONDS = 0.1
+_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
+
+
+@click.command()
+@click.argument("node")
+@_name
+@click.option("--sent", "sides", flag_value="sent", help="Only what the node sends.")
+@click.option("--delivered", "sides", flag_value="delivered", help="Only what the node is handed.")
+def capture(node: str, name: str, sides: str | None) -> None:
+    """Stream the packets of NODE, or of all nodes, to standard output: lab capture client | wireshark -k -i -
+
+    pcapng, from now on until Ctrl-C or the lab's end, with what was decided as each packet's comment. Of all nodes,
+    packets as sent, unless told otherwise: each would be there twice.
+    """
+    if sys.stdout.isatty():
+        raise UsageError(
+            f"lab capture: pcapng is not for a terminal; pipe it, such as: lab capture {node} | wireshark -k -i -"
+        )
+    lab = Lab(name)
+    facts = lab.status()
+    hosts = nodes(facts)
+    chosen = [host.name for host in hosts if node in (ALL, host.name)]
+    if not chosen:
+        raise UsageError(f"no node {node!r}; the nodes are {', '.join(facts['nodes'])}, or {ALL}")
+    beside_evidence(lab, facts, ["capture", node, *([f"--{sides}"] if sides else ())])
+    wanted = (sides,) if sides else ("sent",) if node == ALL else SIDES
+    made = NodeCapture(hosts, chosen, wanted)
+    written = (moment["written"] for moment in moments(lab, every(CAPTURE_SECONDS)))
+    out = sys.stdout.buffer
+    try:
+        for number, batch in enumerate(follow(Path(facts["evidence"]), written, wanted)):
+            out.write((made.header() if number == 0 else b"") + made.blocks(batch))
+            out.flush()
+    except KeyboardInterrupt:
+        return  # whole blocks were written, and flushed
+
+
+@click.command()
+@_name
+@click.option("--once", "only_once", is_flag=True, help="Look once, for a second, and print that.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --once.")
+def top(name: str, only_once: bool, as_json: bool) -> None:
+    """Watch a running lab: what each path carries, what its faults do, retransmissions. q quits."""
+    if as_json and not only_once:
+        raise UsageError("lab top --json: add --once")
+    lab = Lab(name)
+    facts = lab.status()
+    beside_evidence(lab, facts, ["top", *(["--once"] if only_once else ()), *(["--json"] if as_json else ())])
+    try:
+        if not only_once:
+            watch(lab, facts, Console())
+        elif as_json:
+            print(json.dumps(view_as_json(once(lab, facts)), indent=2))
+        else:
+            Console().print(table(once(lab, facts)))
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,61 @@
+"""A lab looked at while it runs: moments at which its evidence is whole on disk, and where that disk is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lab.errors import LabError, UsageError
+from lab.lab import Lab
+from lab.runtimes.project import HUB
+from lab.topology import Node
+
+Pause = Callable[[], bool]
+"""Called between two moments: waits, and says whether there should be another."""
+
+
+def every(seconds: float) -> Pause:
+    """A pause of that long, for ever."""
+
+    def pause() -> bool:
+        time.sleep(seconds)
+        return True
+
+    return pause
+
+
+def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
+    """What `Lab.flush` says, again and again, until the lab has ended or the pause says so.
+
+    UsageError where no such lab is up or it records nothing; LabFailure where it is up and does not answer any more.
+    """
+    moment = lab.flush()
+    if not moment["written"]:
+        raise UsageError(f"lab {lab.name!r} records nothing, so there is nothing to look at")
+    yield moment
+    while pause():
+        try:
+            moment = lab.flush()
+        except LabError:
+            if lab.ends_by_itself():
+                return
+            raise
+        yield moment
+
+
+def nodes(facts: dict[str, Any]) -> tuple[Node, ...]:
+    """The lab's nodes in its own order, from its status."""
+    return tuple(Node(name, node["mac"], node["ipv4"], node["ipv6"]) for name, node in facts["nodes"].items())
+
+
+def beside_evidence(lab: Lab, facts: dict[str, Any], words: Sequence[str]) -> None:
+    """A Compose lab's evidence is in its hub until the lab is down: then run the same `lab` command there, and end."""
+    if facts["runtime"] == "compose" and not (Path(facts["evidence"]) / "ledger.bin").exists():
+        _in_hub(lab, words)
+
+
+def _in_hub(lab: Lab, words: Sequence[str]) -> NoReturn:
+    sys.exit(lab.exec(HUB, ["lab", *words, "--name", lab.name]).returncode)
