@@ -26,8 +26,8 @@ from lab import compare as compare_
 from lab import control, matrix, runner
 from lab.batch import run_all
 from lab.checks import Verdict
-from lab.cli_look import inspect
 from lab.cli_live import capture, top
+from lab.cli_look import inspect
 from lab.cli_report import report
 from lab.doctor import examine
 from lab.errors import LabError, LabFailure, UsageError

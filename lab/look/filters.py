@@ -51,6 +51,14 @@ class Filter:
         return keep
 
 
+def first(keep: Keep, main: Side, most: int | None) -> Keep:
+    """The first `most` of the packets that `keep` keeps of `main`; all where it is None."""
+    if most is None or int(keep(main).sum()) <= most:
+        return keep
+    last = int(main.time_ns[np.flatnonzero(keep(main))[most - 1]])
+    return lambda side: keep(side) & (side.time_ns <= last)
+
+
 def _ends(on: str, nodes: tuple[str, ...]) -> tuple[int, int | None, bool]:
     """(node, other node or None, whether only from the first to the other)."""
     one_way = "<->" not in on

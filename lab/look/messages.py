@@ -61,5 +61,5 @@ def _part(message: Message, begin: int, end: int) -> str:
     if end == message.body:
         return f"only the length of {name}"
     if end < message.tail:
-        return f"the first {end - message.body} of {message.tail - message.body} bytes of {name}"
+        return f"{end - message.body} of the {message.tail - message.body} bytes of {name}"
     return f"{name} without its end mark"

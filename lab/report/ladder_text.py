@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lab.faults.base import Effect
 from lab.look.ladder import Arrival, Fate, Gap, Ladder, Step
+from lab.report.quantities import duration
 
 SMALLEST_WIDTH = 80
 _TIME, _FRAME = 9, 6
@@ -184,8 +185,8 @@ class _Drawing:
             f"{ladder.left} <-> {ladder.right}: {count}; time 0 is {start:%Y-%m-%d %H:%M:%S.%f} UTC", _NAME
         )
         for fault in ladder.faults:
-            end = "the end" if fault.to_ns is None else _seconds(fault.to_ns)
-            begin = "the start" if fault.from_ns <= 0 else _seconds(fault.from_ns)
+            end = "the end" if fault.to_ns is None else duration(fault.to_ns)
+            begin = "the start" if fault.from_ns <= 0 else duration(fault.from_ns)
             yield from self._wrapped(f"fault {fault.fault}: {fault.describe} on {fault.path}, from {begin} to {end}")
         if ladder.unknown:
             yield from self._wrapped(f"note: {ladder.unknown}")
@@ -224,7 +225,7 @@ class _Drawing:
 
     def _pause(self, ns: int) -> Text:
         lane = _Lane(self._lane, self._symbols)
-        lane.middle(f"{_seconds(ns)} pass", _DIM)
+        lane.middle(f"{duration(ns)} pass", _DIM)
         return self._row("", "", lane, self._symbols.dots)
 
     def _row(self, time: str, frame: str, lane: _Lane, end: str | None = None) -> Text:
@@ -269,10 +270,10 @@ class _Drawing:
             lane.arrow(start, end, label, style)
             if arrival is not None and arrival.at_ns - step.at_ns >= _DELAY_SHOWN_NS:
                 self._draw_delay(lane, arrival.at_ns - step.at_ns, rightwards, len(label), style)
-            return [*held, *_about(step, arrival)]
+            return [*held, *about(step, arrival)]
         label, held = _label(self._what(step), step.holds, lane.wire - 5)
         lane.arrow(start, before, label, style)
-        notes = [*held, *_about(step, arrival)]
+        notes = [*held, *about(step, arrival)]
         if arrival is not None:
             lane.put(lane.wire, self._symbols.changed, style)
             label, rest = _label(arrival.what, arrival.holds, lane.wire - 5, "arrives with")
@@ -284,7 +285,7 @@ class _Drawing:
         return notes
 
     def _draw_delay(self, lane: _Lane, ns: int, rightwards: bool, label: int, style: str) -> None:
-        text = f" {_seconds(ns)} "
+        text = f" {duration(ns)} "
         room = lane.size - label - 6
         if len(text) + 4 <= room:
             lane.put(lane.size - len(text) - 3 if rightwards else 3, text, style)
@@ -298,12 +299,12 @@ class _Drawing:
         lane.arrow(*way, label, style)
         if step.forged:
             lane.put(lane.wire, self._symbols.forged, style)
-            return [*rest, *_about(step, arrival)]
+            return [*rest, *about(step, arrival)]
         notes: list[Note] = []
         if arrival.copy:
             notes.append((f"copy {arrival.copy + 1}{_of_frame(step)}", _STYLES[Effect.DUPLICATED]))
         else:
-            late = _seconds(arrival.at_ns - step.at_ns)
+            late = duration(arrival.at_ns - step.at_ns)
             causes = [deed.describe for deed in step.deeds if deed.effect in (Effect.DELAYED, Effect.HELD)]
             why = f": {', '.join(causes)}" if causes else ""
             notes.append((f"delivered {late} later{_of_frame(step)}{why}", _STYLES[Effect.HELD]))
@@ -353,8 +354,8 @@ class _Drawing:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def _about(step: Step, arrival: Arrival | None) -> list[Note]:
-    """What the faults did, and what TCP's analysis says."""
+def about(step: Step, arrival: Arrival | None) -> list[Note]:
+    """What the faults did to a packet, what TCP's analysis says of it, and what is wrong with this arrival of it."""
     waits = arrival is None
     notes: list[Note] = []
     for deed in step.deeds:
@@ -405,13 +406,3 @@ def _cut(text: str, room: int, symbols: Symbols) -> str:
 def _left_out(gap: Gap) -> str:
     count = f"{gap.packets:,} packet{'' if gap.packets == 1 else 's'}"
     return f"{count}, {gap.stories:,} of them with a story (--all)" if gap.stories else f"{count} as asked"
-
-
-def _seconds(ns: int) -> str:
-    """`21.2 ms`, `1.01 s`: three digits."""
-    seconds = ns / 1e9
-    if seconds >= 1:
-        return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
-    if seconds >= 1e-3:
-        return f"{seconds * 1e3:.3g} ms" if seconds < 0.9995 else "1 s"
-    return f"{seconds * 1e6:.3g} us"

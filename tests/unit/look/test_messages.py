@@ -18,7 +18,7 @@ LINE = [Message(1, 0, 0, 10, 11), Message(2, 11, 11, 21, 22)]
         (12, 13, "1 of the 2 length bytes of message 2"),
         (0, 13, "message 1; 1 of the 2 length bytes of message 2"),
         (12, 14, "only the length of message 2"),
-        (12, 17, "the first 3 of 10 bytes of message 2"),
+        (12, 17, "3 of the 10 bytes of message 2"),
         (13, 24, "the rest of message 2"),
         (13, 20, "a part of message 2"),
         (13, 36, "the rest of message 2; message 3"),

@@ -1,0 +1,273 @@
+"""`lab inspect`: a run or a capture from anywhere, in the terminal.
+
+What reads captures (numpy) is imported only when it is used: not every host of `lab.cli`, such as a Compose lab's
+sidecars, has it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.faults.base import Effect
+from lab.units import DURATIONS_MS, parse_quantity
+
+if TYPE_CHECKING:
+    from lab.captures.columns import Flags
+    from lab.look.build_ladder import Keep
+    from lab.look.filters import Filter
+    from lab.look.flow_facts import Conversations
+    from lab.look.ladder import Ladder
+    from lab.look.subject import Side, Subject
+    from lab.report.result import RunResult
+
+RESULT = "result.json"
+SCAPY = "scapy==2.8.0"
+MOST_IN_LADDER = 200_000
+PACKETS_SHOWN = 1000
+_DISSECT = Path(__file__).resolve().parents[1] / "dissect"
+_OTHERS_NAMED = 5
+_NONE = "no packet is like that; leave out one of the filters"
+_FOREVER = 1 << 62
+_PROTOCOLS = ("tcp", "udp", "dns", "icmp")
+
+
+@click.command()
+@click.argument("what", type=click.Path(path_type=Path), metavar="RUN|CAPTURE")
+@click.option("--flow", type=int, metavar="N", help="The packets of one flow, as the summary numbers them.")
+@click.option("--on", metavar="NODE|PATH", help="Of a node, of a path (a->b), or of both its ways (a<->b).")
+@click.option("--protocol", type=click.Choice(_PROTOCOLS))
+@click.option("--port", type=click.IntRange(1, 65535))
+@click.option(
+    "--between", metavar="FROM..TO", help="By when they were sent, such as 1s..2s; time 0 is the first packet."
+)
+@click.option("--only", multiple=True, type=click.Choice([effect.value for effect in Effect]), help="What a fault did.")
+@click.option("--ladder", is_flag=True, help="Draw who sent what, and what became of it; where something happened.")
+@click.option("--all", "every", is_flag=True, help="All packets, or all flows; nothing is left out.")
+@click.option("--packet", type=click.IntRange(1), metavar="N", help="Take one packet apart, by its frame's number.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(
+    what: Path,
+    flow: int | None,
+    on: str | None,
+    protocol: str | None,
+    port: int | None,
+    between: str | None,
+    only: tuple[str, ...],
+    ladder: bool,
+    every: bool,
+    packet: int | None,
+    as_json: bool,
+) -> None:
+    """Look at a run's folder, at a capture from anywhere, or at a folder with the captures of both ends.
+
+    Without options a summary; with --flow or a filter the packets, a line each; with --ladder a diagram of them.
+    """
+    from lab.look.filters import Filter
+    from lab.look.flow_facts import Conversations
+    from lab.look.subject import open_subject
+
+    chosen = Filter(on, protocol, port, _between_ns(between), frozenset(map(Effect, only)))
+    subject = open_subject(what)
+    if packet is not None:
+        _dissected(subject, packet, as_json)
+        return
+    conversations = Conversations(subject)
+    if ladder:
+        _ladder(subject, conversations, chosen, flow, every, as_json)
+    elif flow is not None or chosen != Filter():
+        _packets(subject, _keep(subject, conversations, chosen, flow), every, as_json)
+    else:
+        _summary(subject, conversations, every, as_json)
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def _summary(subject: Subject, conversations: Conversations, every: bool, as_json: bool) -> None:
+    from lab.look.paths import path_facts
+    from lab.report.inspect_json import summary_json
+    from lab.report.inspect_text import summary
+
+    result, paths = _result(subject.path), path_facts(subject)
+    if as_json:
+        _print_json(summary_json(subject, result, paths, conversations.all))
+    else:
+        _print(summary(subject, result, paths, conversations.all, every))
+
+
+def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
+    from lab.look.build_ladder import build_steps
+    from lab.look.filters import first
+    from lab.report.framed import messages_of
+    from lab.report.inspect_json import packets_json
+    from lab.report.inspect_text import packet_lines
+
+    most = None if every or as_json else PACKETS_SHOWN
+    steps = build_steps(subject, keep=first(keep, subject.main, most), messages=messages_of(subject))
+    if not steps:
+        raise UsageError(f"{subject.path}: {_NONE}")
+    if as_json:
+        _print_json(packets_json(subject, steps))
+        return
+    _print(packet_lines(steps))
+    more = int(keep(subject.main).sum()) - PACKETS_SHOWN
+    if more > 0 and not every:
+        print(f"{more:,} packets more; --all shows them")
+
+
+def _ladder(
+    subject: Subject, conversations: Conversations, chosen: Filter, flow: int | None, every: bool, as_json: bool
+) -> None:
+    from lab.look.build_ladder import build_ladder, pairs
+    from lab.look.filters import Filter
+    from lab.look.telling import telling
+    from lab.report.framed import messages_of
+    from lab.report.inspect_json import ladders_json
+
+    others: list[int] = []
+    if flow is None and not every and chosen == Filter():
+        numbers = telling(subject, conversations)
+        flow, others = next(iter(numbers), None), numbers[1:]
+    keep = _keep(subject, conversations, chosen, flow)
+    messages = messages_of(subject)
+    _check_size(subject, keep)
+    ladders = [build_ladder(subject, one.left, one.right, keep=keep, messages=messages) for one in pairs(subject, keep)]
+    if not ladders:
+        raise UsageError(f"{subject.path}: {_NONE}")
+    if as_json:
+        _print_json(ladders_json(subject, ladders))
+        return
+    for number, ladder in enumerate(ladders):
+        _print([Text()] if number else [])
+        _draw(ladder, every)
+    if others:
+        named = ", ".join(map(str, others[:_OTHERS_NAMED])) + (", ..." if len(others) > _OTHERS_NAMED else "")
+        print(f"\nthis is flow {flow}; something happened in {named} too: --ladder --flow {others[0]}")
+
+
+def _draw(ladder: Ladder, every: bool) -> None:
+    from lab.look.ladder import chosen
+    from lab.report.ladder_text import ladder_text, symbols_for
+
+    console = Console()
+    shown = list(ladder.steps) if every else chosen(ladder)
+    _print(ladder_text(ladder, shown, console.width, symbols_for(console.encoding)))
+
+
+def _check_size(subject: Subject, keep: Keep) -> None:
+    count = int(keep(subject.main).sum())
+    if count > MOST_IN_LADDER:
+        raise UsageError(
+            f"{subject.path}: {count:,} packets are too many for a ladder (at most {MOST_IN_LADDER:,}); "
+            "narrow them down, such as with --flow 1 --between 0s..1s"
+        )
+
+
+def _dissected(subject: Subject, number: int, as_json: bool) -> None:
+    """One packet: what became of it, and then each of its fields, as it was sent and, where it was changed, arrived."""
+    from lab.look.build_ladder import build_steps
+    from lab.report.framed import messages_of
+    from lab.report.inspect_json import packet_json
+    from lab.report.inspect_text import packet_lines
+
+    main, delivered = subject.main, subject.delivered
+    if number > len(main):
+        raise UsageError(f"--packet {number}: {main.name} has {len(main):,} packets")
+    steps = build_steps(subject, keep=lambda side: _only(side, main, number - 1), messages=messages_of(subject))
+    texts = {f"{main.name} frame {number}": _take_apart(main, number - 1)}
+    for arrival in steps[0].arrivals:
+        if delivered is not None and delivered.frame(arrival.frame - 1) != main.frame(number - 1):
+            texts[f"{delivered.name} frame {arrival.frame}"] = _take_apart(delivered, arrival.frame - 1)
+    if as_json:
+        _print_json(packet_json(subject, steps[0], texts))
+        return
+    _print(packet_lines(steps))
+    for title, text in texts.items():
+        print(f"\n{title}\n{text}", end="")
+
+
+def _only(side: Side, main: Side, index: int) -> Flags:
+    import numpy as np
+
+    return np.asarray((np.arange(len(side)) == index) if side is main else np.zeros(len(side), np.bool_))
+
+
+def _take_apart(side: Side, index: int) -> str:
+    """By scapy, whose licence asks for a program of its own (docs/dependencies.md)."""
+    if find_spec("scapy") is None:
+        raise MissingCapability(
+            "scapy", "taking a packet apart takes scapy", f"{sys.executable} -m pip install {SCAPY}"
+        )
+    command = [sys.executable, str(_DISSECT), str(int(side.columns.link_type[index]))]
+    done = subprocess.run(command, input=side.frame(index), capture_output=True, check=False)
+    if done.returncode:
+        raise LabFailure(f"packet {index + 1}: {done.stderr.decode(errors='replace').strip().splitlines()[-1]}")
+    return done.stdout.decode(errors="replace")
+
+
+# -- what is asked for -------------------------------------------------------------------------------------------------
+
+
+def _keep(subject: Subject, conversations: Conversations, chosen: Filter, flow: int | None) -> Keep:
+    keep = chosen.of(subject)
+    if flow is None:
+        return keep
+    of_flow = conversations.keep(flow)
+    return lambda side: keep(side) & of_flow(side)
+
+
+def _between_ns(text: str | None) -> tuple[int, int] | None:
+    """`1s..2s`, `..2s`, `1s..`."""
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    if not dots or not (first or last):
+        raise UsageError(f"--between {text}: expected FROM..TO, such as 1s..2s, ..500ms or 2s..")
+    try:
+        begin, end = (
+            parse_quantity(part, DURATIONS_MS, "1s..2s") * 1e6 if part else otherwise
+            for part, otherwise in ((first, 0.0), (last, float(_FOREVER)))
+        )
+    except ValueError as error:
+        raise UsageError(f"--between {text}: {error}") from error
+    if end < begin:
+        raise UsageError(f"--between {text}: ends before it begins; expected FROM..TO, such as 1s..2s")
+    return round(begin), round(end)
+
+
+def _result(folder: Path) -> RunResult | None:
+    from lab.report.json_report import parse_report
+
+    file = folder / RESULT
+    if not file.is_file():
+        return None
+    try:
+        (result,) = parse_report(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: no result of lab run to read: {error}") from error
+    return replace(result, evidence=str(folder))
+
+
+# -- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _print(shown: Iterable[Text]) -> None:
+    console = Console()
+    for line in shown:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts, indent=2))

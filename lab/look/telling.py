@@ -1,0 +1,25 @@
+"""Which conversations are worth a look first: those in which a fault, or TCP, did something."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lab.captures.columns import Flags
+from lab.faults.base import Effect
+from lab.look.flow_facts import Conversations
+from lab.look.subject import Subject
+
+
+def telling(subject: Subject, conversations: Conversations) -> list[int]:
+    """Numbers of flows, in the order in which the first thing happened in them; the first flow where nothing did."""
+    flows = conversations.of[_touched(subject) & (conversations.of >= 0)]
+    _, first = np.unique(flows, return_index=True)
+    found = [int(flow) + 1 for flow in flows[np.sort(first)]]
+    return found or [one.number for one in conversations.all[:1]]
+
+
+def _touched(subject: Subject) -> Flags:
+    """Packets to which a fault did more than delay them."""
+    entries = subject.ledger.entries if subject.ledger else ()
+    ids = {entry.packet for entry in entries if any(effect != Effect.DELAYED for _, effect, _ in entry.acts)}
+    return np.isin(subject.main.ids, list(ids)) & (subject.main.ids > 0)
