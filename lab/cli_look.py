@@ -108,9 +108,9 @@ def _summary(subject: Subject, conversations: Conversations, every: bool, as_jso
 
 
 def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
+    from lab.framed import messages_of
     from lab.look.build_ladder import build_steps
     from lab.look.filters import first
-    from lab.report.framed import messages_of
     from lab.report.inspect_json import packets_json
     from lab.report.inspect_text import packet_lines
 
@@ -130,10 +130,10 @@ def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
 def _ladder(
     subject: Subject, conversations: Conversations, chosen: Filter, flow: int | None, every: bool, as_json: bool
 ) -> None:
+    from lab.framed import messages_of
     from lab.look.build_ladder import build_ladder, pairs
     from lab.look.filters import Filter
     from lab.look.telling import telling
-    from lab.report.framed import messages_of
     from lab.report.inspect_json import ladders_json
 
     others: list[int] = []
@@ -177,8 +177,8 @@ def _check_size(subject: Subject, keep: Keep) -> None:
 
 def _dissected(subject: Subject, number: int, as_json: bool) -> None:
     """One packet: what became of it, and then each of its fields, as it was sent and, where it was changed, arrived."""
+    from lab.framed import messages_of
     from lab.look.build_ladder import build_steps
-    from lab.report.framed import messages_of
     from lab.report.inspect_json import packet_json
     from lab.report.inspect_text import packet_lines
 

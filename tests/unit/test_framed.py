@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.framed import messages_of
 from lab.look.messages import Message
 from lab.look.subject import open_subject
-from lab.report.framed import messages_of
 from tests.unit.checks.histories import record
 from tests.virtual_wire import ACK, SYN, tcp
 
