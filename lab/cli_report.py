@@ -40,7 +40,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _run(folder: Path, out: Path) -> Path:
-    from lab.report.framed import messages_of
+    from lab.framed import messages_of
     from lab.report.gather import run_page
     from lab.report.html import run_html
 
@@ -48,12 +48,14 @@ def _run(folder: Path, out: Path) -> Path:
 
 
 def _batch(folders: list[Path], out: Path) -> Path:
+    from lab import matrix
     from lab.checks.base import Verdict
     from lab.report.batch import batch_page
     from lab.report.gather import RESULT, read_result
     from lab.report.html import batch_html
 
-    results = []
+    cells = {cell.scenario.name: cell for cell in matrix.cells(matrix.PREFIX)}
+    placed, links = [], []
     for folder in folders:
         result = read_result(folder)
         if result is None:
@@ -61,9 +63,11 @@ def _batch(folders: list[Path], out: Path) -> Path:
         page = folder / PAGE
         if result.verdict is not Verdict.PASS and not page.is_file():
             _run(folder, page)
-        link = os.path.relpath(page, out.parent) if page.is_file() else ""
-        results.append((result, link))
-    return _written(out, batch_html(batch_page(results)))
+        cell = cells.get(result.scenario)
+        place = (cell.subject, cell.condition) if cell else (f"{result.runtime}/{result.engine}", result.scenario)
+        placed.append((*place, result))
+        links.append(os.path.relpath(page, out.parent) if page.is_file() else "")
+    return _written(out, batch_html(batch_page(placed, links)))
 
 
 def _written(out: Path, text: str) -> Path:

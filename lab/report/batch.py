@@ -1,4 +1,4 @@
-"""Several runs on one page: a row for each scenario or condition, a column for each subject or engine."""
+"""Several runs on one page: a grid of their verdicts, as `lab.report.grid` is on a terminal."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from lab.checks.base import Verdict
+from lab.report.grid import Placed
 from lab.report.page import BatchPage, Cell
 from lab.report.result import RunResult, worst_of
 from lab.report.text import summary
 
-MATRIX = "matrix"
 
-
-def batch_page(results: Sequence[tuple[RunResult, str]]) -> BatchPage:
-    """`results` with the path of each one's own page, relative to this one, or "" where it has none."""
-    cells = [(*_place(result), _cell(result, link)) for result, link in results]
+def batch_page(placed: Sequence[Placed], links: Sequence[str]) -> BatchPage:
+    """`links` has for each run the path of its own page, relative to this one, or "" where it has none."""
+    cells = [(column, row, _cell(result, link)) for (column, row, result), link in zip(placed, links, strict=True)]
     columns = tuple(dict.fromkeys(column for column, _, _ in cells))
     rows = tuple(dict.fromkeys(row for _, row, _ in cells))
-    runs = [result for result, _ in results]
+    runs = [result for _, _, result in placed]
     return BatchPage(
         verdict=worst_of(runs),
         summary=summary(runs),
@@ -29,15 +28,6 @@ def batch_page(results: Sequence[tuple[RunResult, str]]) -> BatchPage:
         ),
         trouble=tuple(cell for _, _, cell in cells if cell.verdict is not Verdict.PASS),
     )
-
-
-def _place(result: RunResult) -> tuple[str, str]:
-    """(column, row): `matrix/SUBJECT/CONDITION` names both; any other scenario is a row, what it ran on a column."""
-    prefix, _, rest = result.scenario.partition("/")
-    subject, _, condition = rest.partition("/")
-    if prefix == MATRIX and condition:
-        return subject, condition
-    return f"{result.runtime}/{result.engine}", result.scenario
 
 
 def _cell(result: RunResult, link: str) -> Cell:

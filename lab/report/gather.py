@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
     pointers, paths = Pointers(subject), path_facts(subject)
     checks = _judgements(result, pointers) if result else ()
     around = frozenset(packet for check in checks for one in check.findings for packet in one.packets)
-    keep, messages = _keep(subject, around), messages_of(subject)
+    keep, messages = _keep(subject, around), messages_of(subject) if subject.captures else {}
     ladders = [build_ladder(subject, one.left, one.right, keep=keep, messages=messages) for one in _pairs(subject)]
     return RunPage(
         name=result.scenario if result else str(subject.run.get("name", folder.name)),
@@ -174,8 +175,7 @@ def _keep(subject: Subject, around: frozenset[int]) -> Keep | None:
 def _drawings(ladders: Sequence[Ladder], around: frozenset[int], subject: Subject) -> Iterator[Drawing]:
     room = MOST_DRAWN // max(1, len(ladders))
     for number, ladder in enumerate(ladders, start=1):
-        whole = len(ladder.steps) <= room
-        items: list[Step | Gap] = list(ladder.steps) if whole else chosen(ladder, around=around, most=room)
+        items = _fitting(ladder, around, room)
         steps = [item for item in items if isinstance(item, Step)]
         total = _between(subject, ladder)
         left_out = (
@@ -187,6 +187,27 @@ def _drawings(ladders: Sequence[Ladder], around: frozenset[int], subject: Subjec
         svg = ladder_head(ladder) + ladder_svg(ladder, items)
         table = _packet_table(number, title, steps)
         yield Drawing(f"ladder-{number}", title, svg, table, left_out)
+
+
+def _fitting(ladder: Ladder, around: frozenset[int], room: int) -> list[Step | Gap]:
+    """All steps where there is room; else those worth a look, and of the others as many as fit, from the start on."""
+    steps = ladder.steps
+    if len(steps) <= room:
+        return list(steps)
+    shown = {id(item) for item in chosen(ladder, around=around, most=room) if isinstance(item, Step)}
+    for step in steps:
+        if len(shown) >= room:
+            break
+        shown.add(id(step))
+    items: list[Step | Gap] = []
+    for is_shown, group in groupby(steps, lambda step: id(step) in shown):
+        some = list(group)
+        items += some if is_shown else [_gap(some)]
+    return items
+
+
+def _gap(steps: Sequence[Step]) -> Gap:
+    return Gap(len(steps), steps[0].at_ns, steps[-1].at_ns, sum(bool(step.stories) for step in steps))
 
 
 def _between(subject: Subject, ladder: Ladder) -> int:

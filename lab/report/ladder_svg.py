@@ -15,16 +15,16 @@ from math import hypot, log10
 from lab.faults.base import Effect
 from lab.look.ladder import Arrival, Fate, Gap, Ladder, Step
 
-WIDTH, HEAD = 1040, 34
-LEFT, RIGHT = 330, 710
+WIDTH, HEAD = 1080, 34
+LEFT, RIGHT = 350, 730
 """Where the two lifelines stand; between them the wire, beside them the words."""
 MIDDLE = (LEFT + RIGHT) / 2
-CLOCK, EDGE = 60, 12
+CLOCK, EDGE = 62, 12
 LINE, SMALL, NEXT = 22, 14, 5
 """Heights in SVG units: a line of words, a second one below it, and an arrival without any."""
 PAUSE_NS = 100_000_000
 """A pause as long as this is named."""
-WORDS, BESIDE = 38, 28
+WORDS, BESIDE = 37, 28
 """Characters that fit beside a lifeline, and between the ✕ and a lifeline. All of it is in the packet's title."""
 
 
@@ -139,7 +139,7 @@ def _step(ladder: Ladder, step: Step, several: bool, y: float, ends: Sequence[fl
     bottom = max((y, *ends))
     return (
         f'<g class="step {_kind(step)}" data-packet="{step.ledger}" data-top="{y:.0f}" data-bottom="{bottom:.0f}"'
-        f' data-side="{"left" if rightwards else "right"}">'
+        f' data-frame="{frame_name(step)}" data-side="{"left" if rightwards else "right"}">'
         f"<title>{escape(in_full(step))}</title>{''.join(parts)}</g>"
     )
 
@@ -263,11 +263,14 @@ def fate_in_words(step: Step) -> str:
     return "; ".join((*told, *step.remarks))
 
 
+def frame_name(step: Step) -> str:
+    return "forged" if step.frame is None else f"frame {step.frame}"
+
+
 def in_full(step: Step) -> str:
     """All that is known of a packet, in one line."""
-    number = "forged" if step.frame is None else f"frame {step.frame}"
     way = f"{step.sender} -> {step.receiver}"
-    return f"{number} (ledger {step.ledger}), {way}: {step.what}; {fate_in_words(step)}"
+    return f"{frame_name(step)} (ledger {step.ledger}), {way}: {step.what}; {fate_in_words(step)}"
 
 
 def _by(step: Step, effect: Effect) -> str:

@@ -64,7 +64,7 @@
   }
 
   // -- ladder: zoom
-  const WIDTH = 1040, LIFELINE = 330, LEAST = 0.3, MOST = 2.5; // as lab/report/ladder_svg.py draws
+  const WIDTH = 1080, LIFELINE = 350, LEAST = 0.3, MOST = 2.5; // as lab/report/ladder_svg.py draws
   const ladders = all("figure.ladder").map((figure) => {
     const box = figure.querySelector(".ladder-box");
     const ladder = { figure, box, pictures: all("svg", box), scale: 1 };
@@ -111,7 +111,8 @@
   const fitting = (ladder, steps) => {
     const span = Math.max(...steps.map((step) => Number(step.dataset.bottom)))
       - Math.min(...steps.map((step) => Number(step.dataset.top)));
-    return Math.min(Math.max(1.1, ladder.usual()), Math.max(0.6, (ladder.box.clientHeight - 90) / Math.max(1, span)));
+    const fits = (ladder.box.clientHeight - 90) / Math.max(1, span);
+    return Math.min(ladder.usual(), Math.max(0.75 * ladder.usual(), fits));
   };
 
   // -- ladder: the packets of a finding
@@ -140,7 +141,8 @@
     document.getElementById("chosen-packets").replaceChildren(...found.flatMap(({ ladder, steps }) => steps.slice(0, 12).map((step) => {
       const link = document.createElement("button");
       link.type = "button";
-      link.textContent = step.querySelector(".what").textContent;
+      link.textContent = step.dataset.frame;
+      link.title = step.querySelector("title").textContent;
       link.addEventListener("click", () => {
         for (const one of all(".now")) one.classList.remove("now");
         step.classList.add("now");
