@@ -23,7 +23,7 @@ from lab.report.json_report import parse_report
 from lab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 from lab.report.result import RunResult
-from lab.report.traffic import conversations, delays
+from lab.report.series import conversations, delays
 
 RESULT = "result.json"
 MOST_DRAWN = 2000
