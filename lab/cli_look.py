@@ -111,11 +111,14 @@ def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
     from lab.framed import messages_of
     from lab.look.build_ladder import build_steps
     from lab.look.filters import first
+    from lab.look.paths import path_facts
+    from lab.look.remarks import remarks
     from lab.report.inspect_json import packets_json
     from lab.report.inspect_text import packet_lines
 
     most = None if every or as_json else PACKETS_SHOWN
-    steps = build_steps(subject, keep=first(keep, subject.main, most), messages=messages_of(subject))
+    said = remarks(subject, path_facts(subject))
+    steps = build_steps(subject, keep=first(keep, subject.main, most), messages=messages_of(subject), remarks=said)
     if not steps:
         raise UsageError(f"{subject.path}: {_NONE}")
     if as_json:
@@ -133,6 +136,8 @@ def _ladder(
     from lab.framed import messages_of
     from lab.look.build_ladder import build_ladder, pairs
     from lab.look.filters import Filter
+    from lab.look.paths import path_facts
+    from lab.look.remarks import remarks
     from lab.look.telling import telling
     from lab.report.inspect_json import ladders_json
 
@@ -143,7 +148,11 @@ def _ladder(
     keep = _keep(subject, conversations, chosen, flow)
     messages = messages_of(subject)
     _check_size(subject, keep)
-    ladders = [build_ladder(subject, one.left, one.right, keep=keep, messages=messages) for one in pairs(subject, keep)]
+    said = remarks(subject, path_facts(subject))
+    ladders = [
+        build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said)
+        for one in pairs(subject, keep)
+    ]
     if not ladders:
         raise UsageError(f"{subject.path}: {_NONE}")
     if as_json:

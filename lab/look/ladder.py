@@ -10,6 +10,7 @@ A `Step` is one packet: when it was sent, by whom, what it is, what the faults d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +22,7 @@ CONTEXT = 2
 """Packets shown before and after one that is worth a look."""
 SHORT = 16
 """A ladder of so many packets is shown whole."""
-MOST = 60
+MOST = 40
 """Packets that `chosen` chooses at most, unless told otherwise."""
 OPENING = 3
 """Packets at the start that are always shown: a handshake's."""
@@ -73,7 +74,7 @@ class Step:
     holds: "message 2", where the stream's framing is known.
     lost: how many of its copies were dropped, itself among them.
     overtaken_by: frames that were sent later and arrived earlier.
-    remarks: what TCP's analysis says of it: "retransmission of frame 2".
+    remarks: what TCP's analysis says of it: "repeats frame 2, which f1 dropped".
     """
 
     at_ns: int
@@ -107,7 +108,7 @@ class Step:
             found.append("overtaken")
         if self.fate is Fate.WAITING:
             found.append("waiting")
-        found += [f"remark {remark.partition(' of ')[0].rstrip('0123456789 ')}" for remark in self.remarks]
+        found += [re.sub(r"\d+", "", remark) for remark in self.remarks]
         return tuple(found)
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -196,6 +197,8 @@ class _Drawing:
     def _legend(self, shown: Sequence[Step | Gap]) -> str:
         marks, steps = self._symbols, [one for one in shown if isinstance(one, Step)]
         words = [f"{marks.line}{marks.right} {'passed' if self._ladder.unknown else 'delivered'}"]
+        if any(arrival.at_ns - step.at_ns >= _DELAY_SHOWN_NS for step in steps for arrival in step.arrivals):
+            words.append(f"{marks.right}{marks.wire} delivered later")
         if any(step.lost for step in steps):
             words.append(f"{marks.dropped} dropped")
         if any(step.did(Effect.CHANGED) for step in steps):
@@ -304,12 +307,7 @@ class _Drawing:
         if arrival.copy:
             notes.append((f"copy {arrival.copy + 1}{_of_frame(step)}", _STYLES[Effect.DUPLICATED]))
         else:
-            late = duration(arrival.at_ns - step.at_ns)
-            causes = [deed.describe for deed in step.deeds if deed.effect in (Effect.DELAYED, Effect.HELD)]
-            why = f": {', '.join(causes)}" if causes else ""
-            notes.append((f"delivered {late} later{_of_frame(step)}{why}", _STYLES[Effect.HELD]))
-            if step.overtaken_by:
-                notes.append((_overtaken(step), _ODD))
+            notes.append((_late(step, arrival), _STYLES[Effect.HELD]))
         changed = _changed(step, arrival)
         if changed:
             lane.put(lane.wire, self._symbols.changed, style)
@@ -387,15 +385,24 @@ def _overtaken(step: Step) -> str:
     return f"overtaken by frame {first}" + (f" and {more} more" if more else "")
 
 
+def _late(step: Step, arrival: Arrival) -> str:
+    """`frame 8, 5 ms late: latency 5ms; overtaken by frame 12`."""
+    causes = [deed.describe for deed in step.deeds if deed.effect in (Effect.DELAYED, Effect.HELD)]
+    text = f"frame {step.frame}, {duration(arrival.at_ns - step.at_ns)} late"
+    text += f": {', '.join(causes)}" if causes else ""
+    return f"{text}; {_overtaken(step)}" if step.overtaken_by else text
+
+
 def _of_frame(step: Step) -> str:
     return "" if step.frame is None else f" (frame {step.frame})"
 
 
 def _label(what: str, holds: str, room: int, beginning: str = "carries") -> tuple[str, list[Note]]:
     """What stands on the arrow, and as a note what has no room there."""
-    both = f"{what}: {holds}" if holds else what
-    if len(both) <= room:
-        return both, []
+    for one in (what, re.sub(r" \(\d+ B\)", "", what)):
+        both = f"{one}: {holds}" if holds else what
+        if len(both) <= room:
+            return both, []
     return what, [(f"{beginning} {holds}", "")] if holds else []
 
 

@@ -52,8 +52,7 @@ def test_a_packet_that_is_overtaken_arrives_on_a_line_of_its_own() -> None:
     1.000     2  | data 101..201 (100 B) -------+---------------------------->|
                  | ` sent ahead by reorder 25%                                |
     5.000        |                              : data 1..101 (100 B) ------->|
-                 | ` delivered 5 ms later (frame 1): latency 5ms              |
-                 | ` overtaken by frame 2                                     |
+                 | ` frame 1, 5 ms late: latency 5ms; overtaken by frame 2    |
                  client                     the wire                     server"""
     )
 
@@ -68,8 +67,7 @@ def test_a_segment_that_is_cut_arrives_as_another() -> None:
     arrival = Arrival(0, 1, 0, "data 13..14 (1 B)", "1 of the 2 length bytes of message 2")
     model = ladder(step(1, 0, "data 13..25 (12 B)", holds="message 2", deeds=(cut,), arrivals=(arrival,)))
     assert drawn(model).splitlines()[1:-1] == [
-        "    0.000     1  │ data 13..25 (12 B) ─────────▶≠ data 13..14 (1 B) ─────────▶│",
-        "                 │ └ carries message 2                                        │",
+        "    0.000     1  │ data 13..25: message 2 ─────▶≠ data 13..14 (1 B) ─────────▶│",
         "                 │ └ changed by cut 13 (cut at byte 13)                       │",
         "                 │ └ arrives with 1 of the 2 length bytes of message 2        │",
     ]
