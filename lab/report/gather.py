@@ -14,9 +14,11 @@ from lab.checks.base import CheckResult, Finding, Verdict
 from lab.errors import UsageError
 from lab.faults.base import Effect
 from lab.look.build_ladder import Keep, Messages, Pair, build_ladder, pairs
+from lab.look.flow_facts import Conversations, FlowFacts
 from lab.look.ladder import Gap, Ladder, Standing, Step, chosen
 from lab.look.paths import PathFacts, path_facts
 from lab.look.pointers import Pointers
+from lab.look.remarks import remarks
 from lab.look.subject import Side, Subject, open_subject
 from lab.report.figures import Window, cdf_figure, sequence_figure, times_figure
 from lab.report.json_report import parse_report
@@ -33,6 +35,7 @@ MOST_READ = 20_000
 AROUND = 20
 FIGURES = 4
 """Conversations with a plot of their own: those with the most losses."""
+FLOWS_SHOWN = 50
 FIRST_OF_FAULT = 8
 """Packets shown of what a fault touched."""
 
@@ -45,27 +48,32 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
     subject = open_subject(folder)
     if subject.ledger is None and not subject.run:
         raise UsageError(f"{name}: no run's folder; expected one that lab run made (lab inspect shows any capture)")
-    remarks = [*subject.remarks, *subject.unknown]
+    notes = [*subject.remarks, *subject.unknown]
     result = read_result(folder)
     if result is None:
-        remarks.insert(0, f"There is no {RESULT}: the run was ended before its verdict. What was captured is shown.")
+        notes.insert(0, f"There is no {RESULT}: the run was ended before its verdict. What was captured is shown.")
     pointers, paths = Pointers(subject), path_facts(subject)
+    flows = Conversations(subject) if subject.captures else None
     checks = _judgements(result, pointers) if result else ()
     around = frozenset(packet for check in checks for one in check.findings for packet in one.packets)
     keep, messages = _keep(subject, around), messages_of(subject) if subject.captures else {}
-    ladders = [build_ladder(subject, one.left, one.right, keep=keep, messages=messages) for one in _pairs(subject)]
+    said = remarks(subject, paths) if subject.captures else {}
+    ladders = [
+        build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said)
+        for one in _pairs(subject)
+    ]
     return RunPage(
         name=result.scenario if result else str(subject.run.get("name", folder.name)),
         about=result.about if result else "",
         verdict=result.verdict if result else None,
         facts=tuple(_facts(subject, result, name)),
         error=result.error if result else None,
-        remarks=tuple(remarks),
+        remarks=tuple(notes),
         checks=checks,
         faults=tuple(_faults(subject, ladders)),
         drawings=tuple(_drawings(ladders, around, subject)),
-        figures=tuple(_figures(subject, paths, ladders)),
-        tables=tuple(_tables(paths)),
+        figures=tuple(_figures(subject, flows, paths, ladders)) if flows else (),
+        tables=tuple(_tables(paths, flows.all if flows else ())),
         commands=tuple(_commands(subject, result, name)),
         scenario=str(subject.run.get("scenario", "")),
     )
@@ -235,8 +243,10 @@ def _packet_table(number: int, title: str, steps: Sequence[Step]) -> Table:
 # -- plots and numbers -------------------------------------------------------------------------------------------------
 
 
-def _figures(subject: Subject, paths: Sequence[PathFacts], ladders: Sequence[Ladder]) -> Iterator[Figure]:
-    found = conversations(subject)
+def _figures(
+    subject: Subject, flows: Conversations, paths: Sequence[PathFacts], ladders: Sequence[Ladder]
+) -> Iterator[Figure]:
+    found = conversations(subject, flows, paths)
     worst = sorted(found, key=lambda one: -sum(len(way.lost) + len(way.again) for way in one.ways))
     for number, conversation in enumerate(worst[:FIGURES], start=1):
         yield sequence_figure(str(number), conversation.name, conversation.ways)
@@ -253,13 +263,28 @@ def _window(fault: Standing, end_ns: int) -> Window:
     return Window(f"{fault.describe} on {fault.path}", max(0, fault.from_ns) / 1e9, until / 1e9)
 
 
-def _tables(paths: Sequence[PathFacts]) -> Iterator[Table]:
+def _tables(paths: Sequence[PathFacts], flows: Sequence[FlowFacts]) -> Iterator[Table]:
     if paths:
         columns = (
             "path", "#sent", "#delivered", "#lost", "95% interval", "#reordered", "#duplicated", "#changed", "#forged",
             "#p50 ms", "#p99 ms", "#asked p50 ms",
         )  # fmt: skip
         yield Table("paths", "Paths", columns, tuple(map(_path_row, paths)))
+    if flows:
+        heads = ("#flow", "between", "#packets", "#bytes", "#from s", "#for s")
+        note = f"The first {FLOWS_SHOWN} of {len(flows):,} flows." if len(flows) > FLOWS_SHOWN else ""
+        yield Table("flows", "Flows", heads, tuple(map(_flow_row, flows[:FLOWS_SHOWN])), note)
+
+
+def _flow_row(flow: FlowFacts) -> tuple[str, ...]:
+    return (
+        str(flow.number),
+        str(flow),
+        f"{sum(flow.packets):,}",
+        f"{sum(flow.bytes):,}",
+        f"{flow.first_ns / 1e9:.3f}",
+        f"{(flow.last_ns - flow.first_ns) / 1e9:.3f}",
+    )
 
 
 def _path_row(path: PathFacts) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ the style sheet; each is told by a shape or a word as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import hypot, log10
@@ -26,6 +27,9 @@ PAUSE_NS = 100_000_000
 """A pause as long as this is named."""
 WORDS, BESIDE = 37, 28
 """Characters that fit beside a lifeline, and between the ✕ and a lifeline. All of it is in the packet's title."""
+
+_NAMED = re.compile(r"\bwhich (f\d+)\b")
+"""How a remark names a fault."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def _step(ladder: Ladder, step: Step, several: bool, y: float, ends: Sequence[fl
     """One packet: its words, and an arrow for each copy. Of `several` connections it says which."""
     rightwards = step.sender == ladder.left
     start, end = (LEFT, RIGHT) if rightwards else (RIGHT, LEFT)
-    parts = [_words(step, y, rightwards, _port(ladder, step) if several else "")]
+    faults = {one.fault: one.describe for one in ladder.faults}
+    parts = [_words(step, faults, y, rightwards, _port(ladder, step) if several else "")]
     if step.forged:
         start = round(MIDDLE)
         parts.append(f'<circle class="forge" cx="{start}" cy="{y:.0f}" r="4"/>')
@@ -152,18 +157,18 @@ def _kind(step: Step) -> str:
         ("forged", step.forged),
         ("duplicated", len(step.arrivals) > 1),
         ("late", bool(step.overtaken_by)),
-        ("again", any("retransmission" in remark for remark in step.remarks)),
+        ("again", any(remark.startswith("repeats ") for remark in step.remarks)),
     )
     return next((name for name, is_so in kinds if is_so), "plain")
 
 
-def _words(step: Step, y: float, rightwards: bool, port: str) -> str:
+def _words(step: Step, faults: Mapping[str, str], y: float, rightwards: bool, port: str) -> str:
     clock = f'<text class="clock" x="{CLOCK}" y="{y + 4:.0f}" text-anchor="end">{step.at_ns / 1e6:.1f}</text>'
     number = " ".join(filter(None, ("forged" if step.frame is None else str(step.frame), port)))
     first = f'<tspan class="frame">{number}</tspan> {escape(_short(step.what, WORDS - len(number)))}'
     x, anchor = (LEFT - EDGE, "end") if rightwards else (RIGHT + EDGE, "start")
     told = f'<text class="what" x="{x}" y="{y + 4:.0f}" text-anchor="{anchor}">{first}</text>'
-    more = _second_line(step)
+    more = _NAMED.sub(lambda name: f"which {faults.get(name[1], name[1])}", _second_line(step))
     return clock + told + (_beside(more, y + SMALL, not rightwards, "more", WORDS + 4) if more else "")
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.captures.columns import I64, Flags
+from lab.captures.columns import I32, I64, Flags
+from lab.look.flow_facts import Conversations
 from lab.look.paths import PathFacts
 from lab.look.subject import Side, Subject
 from lab.packets import ACK, FIN, SYN, TCP
@@ -25,46 +26,52 @@ class Conversation:
     ways: tuple[Way, ...]
 
 
-def conversations(subject: Subject) -> list[Conversation]:
-    """In the order they began; none where there is no ledger, or no capture of what was sent."""
-    sent, ledger = subject.sent, subject.ledger
-    if sent is None or ledger is None:
-        return []
-    lost = {entry.packet for entry in ledger.entries if entry.dropped and not entry.copy}
-    index = {int(packet): at for at, packet in enumerate(sent.ids)}
-    streams: dict[str, list[int]] = {}
-    for entry in ledger.entries:
-        if entry.packet in index and not entry.copy:
-            at = index[entry.packet]
-            whole = entry.flow if sent.columns.protocol[at] == TCP else entry.path
-            streams.setdefault(whole, []).append(at)
-    is_lost = np.isin(sent.ids, np.fromiter(lost, np.uint64, len(lost)))
-    return list(_paired(subject, sent, {name: np.array(places) for name, places in streams.items()}, is_lost))
-
-
-def _paired(subject: Subject, sent: Side, streams: dict[str, I64], is_lost: Flags) -> Iterator[Conversation]:
-    done: set[str] = set()
-    for name, places in streams.items():
-        if name in done:
-            continue
-        kind, forth, back = _turned(name)
-        done |= {name, back}
-        answers = streams.get(back, np.zeros(0, np.int64))
+def conversations(subject: Subject, flows: Conversations, paths: Sequence[PathFacts]) -> list[Conversation]:
+    """In the order they began. A TCP connection may be lost in a crowd of them; so each is drawn by itself."""
+    side = subject.main
+    is_lost = _lost(side, paths)
+    tcp = side.columns.protocol == TCP
+    found = []
+    for name, places in (*_connections(flows, np.flatnonzero(tcp)), *_pairs(subject, side, np.flatnonzero(~tcp))):
+        forth = places[side.source[places] == side.source[places[0]]]
+        back = places[side.source[places] != side.source[places[0]]]
         ways = [
-            _stream(subject, sent, one, other, is_lost) if kind == "tcp" else _count(subject, sent, one, is_lost)
-            for one, other in ((places, answers), (answers, places))
+            _stream(subject, side, one, other, is_lost) if tcp[places[0]] else _count(subject, side, one, is_lost)
+            for one, other in ((forth, back), (back, forth))
             if len(one)
         ]
-        yield Conversation(forth, tuple(ways))
+        found.append((places[0], Conversation(name, tuple(ways))))
+    return [conversation for _, conversation in sorted(found, key=lambda one: one[0])]
 
 
-def _turned(name: str) -> tuple[str, str, str]:
-    """(protocol, how it is shown, the other direction's name) of `tcp a:1 -> b:2` or of `a->b`."""
-    if name.startswith("tcp "):
-        source, _, target = name[4:].partition(" -> ")
-        return "tcp", f"{source} to {target}", f"tcp {target} -> {source}"
-    source, _, target = name.partition("->")
-    return "", f"{source} and {target}", f"{target}->{source}"
+def _lost(side: Side, paths: Sequence[PathFacts]) -> Flags:
+    """Which packets of a capture never arrived."""
+    lost = np.zeros(len(side), np.bool_)
+    for path in paths:
+        if path.sent_side is side:
+            lost[path.pairing.sent[~path.arrived & ~path.waiting]] = True
+    return lost
+
+
+def _connections(flows: Conversations, tcp: I64) -> Iterator[tuple[str, I64]]:
+    for number, places in _groups(flows.of[tcp], tcp):
+        if number >= 0:
+            yield f"{' to '.join(flows.all[number].ends)}", places
+
+
+def _pairs(subject: Subject, side: Side, others: I64) -> Iterator[tuple[str, I64]]:
+    low, high = np.minimum(side.source, side.target), np.maximum(side.source, side.target)
+    for _, places in _groups((low.astype(np.int64) * len(subject.nodes) + high)[others], others):
+        first = places[0]
+        yield f"{subject.nodes[side.source[first]]} and {subject.nodes[side.target[first]]}", places
+
+
+def _groups(keys: I64 | I32, places: I64) -> Iterator[tuple[int, I64]]:
+    """(key, the places that have it), each in its order."""
+    order = np.argsort(keys, kind="stable")
+    values, begins = np.unique(keys[order], return_index=True)
+    if len(places):
+        yield from zip(values.tolist(), np.split(places[order], begins[1:]), strict=True)
 
 
 def _path(sent: Side, places: I64, nodes: tuple[str, ...]) -> str:
