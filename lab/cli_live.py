@@ -44,12 +44,12 @@ def capture(node: str, name: str, sides: str | None) -> None:
     chosen = [host.name for host in hosts if node in (ALL, host.name)]
     if not chosen:
         raise UsageError(f"no node {node!r}; the nodes are {', '.join(facts['nodes'])}, or {ALL}")
-    beside_evidence(lab, facts, ["capture", node, *([f"--{sides}"] if sides else ())])
     wanted = (sides,) if sides else ("sent",) if node == ALL else SIDES
     made = NodeCapture(hosts, chosen, wanted)
     written = (moment["written"] for moment in moments(lab, every(CAPTURE_SECONDS)))
     out = sys.stdout.buffer
     try:
+        beside_evidence(lab, facts, ["capture", node, *([f"--{sides}"] if sides else ())])
         for number, batch in enumerate(follow(Path(facts["evidence"]), written, wanted)):
             out.write((made.header() if number == 0 else b"") + made.blocks(batch))
             out.flush()
@@ -67,8 +67,8 @@ def top(name: str, only_once: bool, as_json: bool) -> None:
         raise UsageError("lab top --json: add --once")
     lab = Lab(name)
     facts = lab.status()
-    beside_evidence(lab, facts, ["top", *(["--once"] if only_once else ()), *(["--json"] if as_json else ())])
     try:
+        beside_evidence(lab, facts, ["top", *(["--once"] if only_once else ()), *(["--json"] if as_json else ())])
         if not only_once:
             watch(lab, facts, Console())
         elif as_json:

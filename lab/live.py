@@ -30,7 +30,8 @@ def every(seconds: float) -> Pause:
 def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
     """What `Lab.flush` says, again and again, until the lab has ended or the pause says so.
 
-    UsageError where no such lab is up or it records nothing; LabFailure where it is up and does not answer any more.
+    When the lab ends, a last moment has None for each size in `written`: all there is. UsageError where no such lab is
+    up or it records nothing; LabFailure where it is up and does not answer any more.
     """
     moment = lab.flush()
     if not moment["written"]:
@@ -40,6 +41,7 @@ def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
         try:
             moment = lab.flush()
         except LabError:
+            yield {**moment, "written": dict.fromkeys(moment["written"])}
             if lab.ends_by_itself():
                 return
             raise
@@ -58,4 +60,5 @@ def beside_evidence(lab: Lab, facts: dict[str, Any], words: Sequence[str]) -> No
 
 
 def _in_hub(lab: Lab, words: Sequence[str]) -> NoReturn:
-    sys.exit(lab.exec(HUB, ["lab", *words, "--name", lab.name]).returncode)
+    status = lab.exec(HUB, ["lab", *words, "--name", lab.name]).returncode
+    sys.exit(0 if status and lab.ends_by_itself() else status)  # the hub ends before its commands do

@@ -7,6 +7,7 @@ moment, so what is in a later batch is later, and it is enough to sort each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import SEEK_END
 from pathlib import Path
 
 from lab.errors import LabFailure
@@ -25,9 +26,9 @@ class Growing:
         except OSError as error:
             raise LabFailure(f"{path}: no evidence to read: {error.strerror}") from error
 
-    def skip(self, size: int) -> None:
-        """Go on behind the first `size` bytes."""
-        self._file.seek(size)
+    def skip(self, size: int | None) -> None:
+        """Go on behind the first `size` bytes (None: all there is)."""
+        self._file.seek(*((0, SEEK_END) if size is None else (size,)))
 
     def read(self, size: int | None = None) -> Iterator[bytes]:
         """What is new, in pieces of at most 1 MiB, up to the first `size` bytes of the file (None: all there is)."""
@@ -38,11 +39,13 @@ class Growing:
             yield piece
 
 
-def follow(folder: Path, moments: Iterable[Mapping[str, int]], sides: Sequence[str] = SIDES) -> Iterator[list[Seen]]:
+def follow(
+    folder: Path, moments: Iterable[Mapping[str, int | None]], sides: Sequence[str] = SIDES
+) -> Iterator[list[Seen]]:
     """A batch for each of `moments`, which say how many bytes of each file are there, as `Lab.flush` has it.
 
-    What was there at the first moment is passed over, so the first batch is empty; when the moments end, because the
-    lab has, the last batch is the rest.
+    What was there at the first moment is passed over, so the first batch is empty. None is all there is, when the lab
+    has ended.
     """
     files = {f"{side}.pcapng": (Growing(folder / f"{side}.pcapng"), CaptureTail(side)) for side in sides}
     begun = False
@@ -52,7 +55,6 @@ def follow(folder: Path, moments: Iterable[Mapping[str, int]], sides: Sequence[s
                 file.skip(written[name])
         begun = True
         yield _in_order(seen for name, (file, tail) in files.items() for seen in _new(file, tail, written[name]))
-    yield _in_order(seen for file, tail in files.values() for seen in _new(file, tail, None))
 
 
 def _new(file: Growing, tail: CaptureTail, size: int | None) -> Iterator[Seen]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -82,7 +82,7 @@ def test_what_is_new_comes_in_order_of_time_and_the_rest_when_the_lab_ends(tmp_p
     lab = Growth(tmp_path)
     lab.packet("sent", 1)
 
-    def moments() -> Iterator[dict[str, int]]:
+    def moments() -> Iterator[Mapping[str, int | None]]:
         yield lab.flush()
         for side, time_ns in (("delivered", 2), ("delivered", 5), ("sent", 3), ("sent", 5)):
             lab.packet(side, time_ns)
@@ -91,7 +91,7 @@ def test_what_is_new_comes_in_order_of_time_and_the_rest_when_the_lab_ends(tmp_p
         lab.flush()  # on disk, but later than the moment that is asked about
         yield written
         lab.packet("delivered", 7)
-        lab.flush()
+        yield dict.fromkeys(lab.flush())
 
     times = [[(one.side, one.time_ns) for one in batch] for batch in follow(tmp_path, moments())]
     assert times == [
@@ -105,13 +105,13 @@ def test_what_is_new_comes_in_order_of_time_and_the_rest_when_the_lab_ends(tmp_p
 def test_followed_in_any_steps_every_packet_comes_once(seed: int, tmp_path: Path) -> None:
     lab, draw = Growth(tmp_path), random.Random(seed)
 
-    def moments() -> Iterator[dict[str, int]]:
+    def moments() -> Iterator[Mapping[str, int | None]]:
         yield lab.flush()
         for time_ns in range(1, 200):
             lab.packet(draw.choice(("sent", "delivered")), time_ns)
             if draw.random() < 0.1:
                 yield lab.flush()
-        lab.flush()
+        yield dict.fromkeys(lab.flush())
 
     times = [one.time_ns for batch in follow(tmp_path, moments()) for one in batch]
     assert times == list(range(1, 200))
@@ -120,13 +120,13 @@ def test_followed_in_any_steps_every_packet_comes_once(seed: int, tmp_path: Path
 def test_one_side_alone(tmp_path: Path) -> None:
     lab = Growth(tmp_path)
 
-    def moments() -> Iterator[dict[str, int]]:
+    def moments() -> Iterator[Mapping[str, int | None]]:
         yield lab.flush()
         lab.packet("sent", 1)
         lab.packet("delivered", 2)
         yield lab.flush()
 
-    assert [[one.time_ns for one in batch] for batch in follow(tmp_path, moments(), ["delivered"])] == [[], [2], []]
+    assert [[one.time_ns for one in batch] for batch in follow(tmp_path, moments(), ["delivered"])] == [[], [2]]
 
 
 def test_no_evidence_is_said_so(tmp_path: Path) -> None:
