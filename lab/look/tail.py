@@ -7,7 +7,7 @@ format.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.errors import LabFailure
 from lab.evidence import ledger as form
@@ -25,6 +25,14 @@ _COUNTED = {
 }
 
 
+class _Deeds(NamedTuple):
+    """What the faults did to packets with the same acts: the names of the counts that it adds to."""
+
+    counted: tuple[str, ...]
+    forged: bool
+    duplicated: bool
+
+
 class LedgerTail:
     """Takes a ledger's bytes from its start on, cut anywhere."""
 
@@ -33,7 +41,7 @@ class LedgerTail:
         self._begun = False
         self._nodes: list[str] = []
         self._counts: dict[Ends, Counts] = {}
-        self._effects: dict[int, frozenset[Effect]] = {0: frozenset()}
+        self._deeds: dict[int, _Deeds] = {0: _deeds(frozenset())}
         self._waiting: dict[int, tuple[int, int]] = {}
         """Of each packet of which a copy is on its way: how many are, and the number of its acts."""
 
@@ -84,16 +92,17 @@ class LedgerTail:
             self._decided(path, packet, acts, size, copies, dropped)
 
     def _decided(self, path: Counts, packet: int, acts: int, size: int, copies: int, dropped: bool) -> None:
-        effects = self._effects[acts]
-        if Effect.INJECTED in effects:
+        deeds = self._deeds[acts]
+        if deeds.forged:
             _add(path, "forged", 1)
         else:
             path.packets += 1
             path.size += size
-        if dropped and Effect.DUPLICATED not in effects:
+        if dropped and not deeds.duplicated:
             copies = 0
-        _add(path, "duplicated", max(0, copies - (not dropped)))
-        _count(path, effects, 1)
+        if copies > (not dropped):
+            _add(path, "duplicated", copies - (not dropped))
+        _count(path, deeds, 1)
         if copies:
             path.waiting += copies
             self._waiting[packet] = (copies, acts)
@@ -102,8 +111,8 @@ class LedgerTail:
         """More was decided about a copy that waits; what is said of the original takes the place of what was said."""
         copies, before = self._waiting[packet]
         if copy == 0:
-            _count(path, self._effects[before], -1)
-            _count(path, self._effects[acts], 1)
+            _count(path, self._deeds[before], -1)
+            _count(path, self._deeds[acts], 1)
             before = acts
         self._waiting[packet] = (copies, before)
         if dropped:
@@ -126,7 +135,7 @@ class LedgerTail:
             case "run":
                 self._nodes = [node["name"] for node in note["nodes"]]
             case "acts":
-                self._effects[note["acts"]] = frozenset(Effect(did) for _, did, _ in note["list"])
+                self._deeds[note["acts"]] = _deeds(frozenset(Effect(did) for _, did, _ in note["list"]))
 
 
 def _whole(data: bytes, at: int) -> int:
@@ -147,9 +156,15 @@ def _whole(data: bytes, at: int) -> int:
     return size if at + size <= len(data) else 0
 
 
-def _count(path: Counts, effects: frozenset[Effect], step: int) -> None:
-    """A packet with these effects, or with step -1 one less; held and overtaking is reordered once."""
-    for name in {_COUNTED[effect] for effect in effects if effect in _COUNTED}:
+def _deeds(effects: frozenset[Effect]) -> _Deeds:
+    """Held and overtaking is reordered once."""
+    counted = tuple({_COUNTED[effect] for effect in effects if effect in _COUNTED})
+    return _Deeds(counted, Effect.INJECTED in effects, Effect.DUPLICATED in effects)
+
+
+def _count(path: Counts, deeds: _Deeds, step: int) -> None:
+    """A packet to which this was done, or with step -1 one less."""
+    for name in deeds.counted:
         _add(path, name, step)
 
 
