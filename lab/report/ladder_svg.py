@@ -25,8 +25,10 @@ LINE, SMALL, NEXT = 22, 14, 5
 """Heights in SVG units: a line of words, a second one below it, and an arrival without any."""
 PAUSE_NS = 100_000_000
 """A pause as long as this is named."""
-WORDS, BESIDE = 37, 28
-"""Characters that fit beside a lifeline, and between the ✕ and a lifeline. All of it is in the packet's title."""
+WORDS, SMALL_WORDS, BESIDE = 37, 45, 28
+"""Characters that fit beside a lifeline, in a line and in a small one, and between the ✕ and a lifeline.
+
+All of it is in the packet's title."""
 
 _NAMED = re.compile(r"\bwhich (f\d+)\b")
 """How a remark names a fault."""
@@ -96,8 +98,8 @@ def _lines(event: Shown | Gap) -> int:
     if isinstance(event, Gap):
         return 2
     if event.arrival is not None:
-        return 1 if _arrival_words(event.step, event.arrival) else 0
-    return 2 if _second_line(event.step) else 1
+        return len(_arrival_words(event.step, event.arrival))
+    return 1 + len(_more(event.step))
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -133,8 +135,10 @@ def _step(ladder: Ladder, step: Step, several: bool, y: float, ends: Sequence[fl
         parts.append(f'<circle class="forge" cx="{start}" cy="{y:.0f}" r="4"/>')
     for arrival, arrived in zip(step.arrivals, ends, strict=True):
         parts.append(_arrow(start, y, end, arrived, "copy" if arrival.copy else ""))
-        if told := _arrival_words(step, arrival):
-            parts.append(_beside(told, arrived, end == RIGHT, "told", WORDS))
+        parts += [
+            _beside(line, arrived + SMALL * row, end == RIGHT, "told", SMALL_WORDS)
+            for row, line in enumerate(_arrival_words(step, arrival))
+        ]
     if step.lost:
         parts.append(_loss(step, start, y, rightwards))
     if step.fate is Fate.UNKNOWN and not step.arrivals:
@@ -168,8 +172,11 @@ def _words(step: Step, faults: Mapping[str, str], y: float, rightwards: bool, po
     first = f'<tspan class="frame">{number}</tspan> {escape(_short(step.what, WORDS - len(number)))}'
     x, anchor = (LEFT - EDGE, "end") if rightwards else (RIGHT + EDGE, "start")
     told = f'<text class="what" x="{x}" y="{y + 4:.0f}" text-anchor="{anchor}">{first}</text>'
-    more = _NAMED.sub(lambda name: f"which {faults.get(name[1], name[1])}", _second_line(step))
-    return clock + told + (_beside(more, y + SMALL, not rightwards, "more", WORDS + 4) if more else "")
+    more = [_NAMED.sub(lambda name: f"which {faults.get(name[1], name[1])}", line) for line in _more(step)]
+    lines = (
+        _beside(line, y + SMALL * row, not rightwards, "more", SMALL_WORDS) for row, line in enumerate(more, start=1)
+    )
+    return clock + told + "".join(lines)
 
 
 def _port(ladder: Ladder, step: Step) -> str:
@@ -239,12 +246,13 @@ def _y_at(places: Places, at_ns: int) -> float:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def _second_line(step: Step) -> str:
-    return "; ".join(filter(None, (step.holds, *step.remarks)))
+def _more(step: Step) -> tuple[str, ...]:
+    """What stands below a packet's words, a line each."""
+    return tuple(filter(None, (step.holds, *step.remarks)))
 
 
-def _arrival_words(step: Step, arrival: Arrival) -> str:
-    """What is worth a word where a copy arrives; a delay alone shows as the arrow's slope."""
+def _arrival_words(step: Step, arrival: Arrival) -> tuple[str, ...]:
+    """What is worth a line where a copy arrives; a delay alone shows as the arrow's slope."""
     told = []
     if arrival.copy:
         told.append(f"a copy, by {_by(step, Effect.DUPLICATED)}")
@@ -252,9 +260,13 @@ def _arrival_words(step: Step, arrival: Arrival) -> str:
         told.append(f"changed by {_by(step, Effect.CHANGED)}")
     if arrival.damaged:
         told.append("its checksum is wrong")
+    if arrival.what != step.what:
+        told.append(f"arrives as {arrival.what}")
+    if arrival.holds != step.holds:
+        told.append(arrival.holds)
     if step.overtaken_by and not arrival.copy:
         told.append(f"{_span(arrival.at_ns - step.at_ns)} later, overtaken by {_frames(step.overtaken_by)}")
-    return "; ".join(told)
+    return tuple(told)
 
 
 def fate_in_words(step: Step) -> str:
