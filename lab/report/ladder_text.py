@@ -133,8 +133,9 @@ class _Lane:
     def arrow(self, start: int, end: int, label: str, style: str) -> None:
         """From `start` to the head at `end`, with its label at the start; a label too long is cut."""
         marks, low, high = self.symbols, min(start, end), max(start, end)
+        crossing = self.cells[self.wire][0] == marks.wire and low < self.wire < high
         self.put(low, marks.line * (high - low + 1), style)
-        if low < self.wire < high:
+        if crossing:
             self.put(self.wire, marks.cross, style)
         self.put(end, marks.right if end > start else marks.left, style)
         text = f" {_cut(label, high - low - 4, marks)} "
@@ -245,7 +246,7 @@ class _Drawing:
     def _event(self, event: _Event) -> Iterator[Text]:
         if isinstance(event.what, Gap):
             lane = _Lane(self._lane, self._symbols)
-            lane.middle(f"{self._symbols.more} {_left_out(event.what)} {self._symbols.more}", _DIM)
+            lane.middle(f"{self._symbols.more} {self._left_out(event.what)} {self._symbols.more}", _DIM)
             yield self._row("", "", lane)
             return
         step, lane = event.what, self._empty_lane()
@@ -253,6 +254,12 @@ class _Drawing:
         frame = str(step.frame) if event.sent and step.frame is not None else ""
         row = self._row(f"{event.at_ns / self._ns:.3f}", frame, lane)
         yield from self._with_notes(row, notes)
+
+    def _left_out(self, gap: Gap) -> str:
+        count = f"{gap.packets:,} packet{'' if gap.packets == 1 else 's'}"
+        if gap.stories:
+            return f"{count}, {gap.stories:,} of them with a story (--all)"
+        return f"{count} more" if self._ladder.unknown else f"{count} as asked"
 
     def _empty_lane(self) -> _Lane:
         lane = _Lane(self._lane, self._symbols)
@@ -343,7 +350,7 @@ class _Drawing:
             yield row
 
     def _notes_under(self, words: str, style: str) -> Iterator[Text]:
-        for number, line in enumerate(textwrap.wrap(words, self._lane - 6)):
+        for number, line in enumerate(textwrap.wrap(words, self._lane - 4)):
             lane = _Lane(self._lane, self._symbols)
             lane.put(1, f"{' ' if number else self._symbols.note} {line}", style)
             yield self._row("", "", lane)
@@ -408,8 +415,3 @@ def _label(what: str, holds: str, room: int, beginning: str = "carries") -> tupl
 
 def _cut(text: str, room: int, symbols: Symbols) -> str:
     return text if len(text) <= room else text[: max(0, room - len(symbols.more))] + symbols.more
-
-
-def _left_out(gap: Gap) -> str:
-    count = f"{gap.packets:,} packet{'' if gap.packets == 1 else 's'}"
-    return f"{count}, {gap.stories:,} of them with a story (--all)" if gap.stories else f"{count} as asked"

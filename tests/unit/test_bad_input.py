@@ -79,6 +79,17 @@ COMMANDS = [
     fault sett
     shrink
     shrink nowhere
+    inspect
+    inspect nowhere
+    inspect /dev/null
+    inspect /proc/self/status
+    inspect /
+    inspect nowhere --flow x
+    inspect nowhere --only lost
+    inspect nowhere --between 1..2
+    inspect nowhere --protocol sctp
+    inspect nowhere --packet 0
+    inspect nowhere --port 65536
     compare tpc
     compare tcp --loss 5
     compare --loss 5ms

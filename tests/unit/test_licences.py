@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("lab", "services", "tests", "bench", "tools")
+FOLDERS = ("lab", "services", "dissect", "tests", "bench", "tools")
 SPDX = "# SPDX-License-Identifier: GPL-2.0-only"
 OURS = {"lab", "services", "tests", "bench"}
 
