@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants captures fuzz
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -77,6 +77,14 @@ bench: $(DEV)
 
 toxiproxy: $(TOXIPROXY)
 	@:
+
+# Public sample captures, for the tests that compare us with tshark.
+captures:
+	@tools/captures
+
+# A million damaged captures through the reader. Some minutes.
+fuzz: $(DEV)
+	@$(BIN)/python -m bench.fuzz_captures
 
 junit-xsd: .build/junit-10.xsd
 	@:
