@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from lab.faults.base import Effect
-from lab.look.ladder import Arrival, Fate, Gap, Ladder, Step
+from lab.look.ladder import Arrival, Deed, Fate, Gap, Ladder, Step
 from lab.report.quantities import duration
 
 SMALLEST_WIDTH = 80
@@ -281,12 +281,12 @@ class _Drawing:
             if arrival is not None and arrival.at_ns - step.at_ns >= _DELAY_SHOWN_NS:
                 self._draw_delay(lane, arrival.at_ns - step.at_ns, rightwards, len(label), style)
             return [*held, *about(step, arrival)]
-        label, held = _label(self._what(step), step.holds, lane.wire - 5)
+        label, held = _label(self._what(step), step.holds, lane.wire - 6)
         lane.arrow(start, before, label, style)
         notes = [*held, *about(step, arrival)]
         if arrival is not None:
             lane.put(lane.wire, self._symbols.changed, style)
-            label, rest = _label(arrival.what, arrival.holds, lane.wire - 5, "arrives with")
+            label, rest = _label(arrival.what, arrival.holds, lane.wire - 6, "arrives with")
             lane.arrow(after, end, label, style)
             notes += rest
         elif step.fate is Fate.DROPPED:
@@ -300,12 +300,17 @@ class _Drawing:
         if len(text) + 4 <= room:
             lane.put(lane.size - len(text) - 3 if rightwards else 3, text, style)
 
+    def _draw_since(self, lane: _Lane, step: Step, arrival: Arrival, *, rightwards: bool) -> None:
+        """In the half that the packet has behind it: which one it is, and since when it was on its way."""
+        text = f"frame {step.frame}, sent {duration(arrival.at_ns - step.at_ns)} ago"
+        lane.put(lane.wire - len(text) - 1 if rightwards else lane.wire + 2, text, _DIM)
+
     def _draw_arrival(
         self, lane: _Lane, step: Step, arrival: Arrival | None, way: tuple[int, int], style: str
     ) -> list[Note]:
         """The second half of the way, of a packet that waited, a further copy, or one that nobody sent."""
         assert arrival is not None
-        label, rest = _label(arrival.what, arrival.holds, lane.wire - 5)
+        label, rest = _label(arrival.what, arrival.holds, lane.wire - 6)
         lane.arrow(*way, label, style)
         if step.forged:
             lane.put(lane.wire, self._symbols.forged, style)
@@ -314,7 +319,8 @@ class _Drawing:
         if arrival.copy:
             notes.append((f"copy {arrival.copy + 1}{_of_frame(step)}", _STYLES[Effect.DUPLICATED]))
         else:
-            notes.append((_late(step, arrival), _STYLES[Effect.HELD]))
+            self._draw_since(lane, step, arrival, rightwards=way[1] > way[0])
+            notes += _waited(step)
         changed = _changed(step, arrival)
         if changed:
             lane.put(lane.wire, self._symbols.changed, style)
@@ -366,9 +372,7 @@ def about(step: Step, arrival: Arrival | None) -> list[Note]:
     for deed in step.deeds:
         if deed.effect in (Effect.DELAYED, Effect.HELD) and (waits or deed.effect is Effect.DELAYED):
             continue  # said where it arrives, or drawn
-        known = deed.reason in _PLAIN_REASONS or deed.reason.removeprefix("random ") in deed.describe
-        why = "" if known else f" ({deed.reason})"
-        notes.append((f"{_VERBS.get(deed.effect, deed.effect)} by {deed.describe}{why}", _STYLES[deed.effect]))
+        notes.append((_did(deed), _STYLES[deed.effect]))
     if step.lost and step.fate is Fate.DELIVERED:
         notes.append((f"{step.lost} of its copies dropped", _BAD))
     if step.fate is Fate.WAITING:
@@ -392,12 +396,17 @@ def _overtaken(step: Step) -> str:
     return f"overtaken by frame {first}" + (f" and {more} more" if more else "")
 
 
-def _late(step: Step, arrival: Arrival) -> str:
-    """`frame 8, 5 ms late: latency 5ms; overtaken by frame 12`."""
-    causes = [deed.describe for deed in step.deeds if deed.effect in (Effect.DELAYED, Effect.HELD)]
-    text = f"frame {step.frame}, {duration(arrival.at_ns - step.at_ns)} late"
-    text += f": {', '.join(causes)}" if causes else ""
-    return f"{text}; {_overtaken(step)}" if step.overtaken_by else text
+def _waited(step: Step) -> list[Note]:
+    """Why it arrives so late, where more than a delay was to blame; and what came before it."""
+    held = [(_did(deed), _STYLES[deed.effect]) for deed in step.deeds if deed.effect is Effect.HELD]
+    return [*held, *([(_overtaken(step), _ODD)] if step.overtaken_by else [])]
+
+
+def _did(deed: Deed) -> str:
+    """`dropped by loss 5%`; the reason too where it says more than the fault's own words."""
+    numbers = re.findall(r"\d+", deed.reason)
+    known = set(numbers) <= set(re.findall(r"\d+", deed.describe)) and (numbers or deed.reason in _PLAIN_REASONS)
+    return f"{_VERBS.get(deed.effect, deed.effect)} by {deed.describe}" + ("" if known else f" ({deed.reason})")
 
 
 def _of_frame(step: Step) -> str:

@@ -51,10 +51,23 @@ def test_a_packet_that_is_overtaken_arrives_on_a_line_of_its_own() -> None:
     0.000     1  | data 1..101 (100 B) -------->:                             |
     1.000     2  | data 101..201 (100 B) -------+---------------------------->|
                  | ` sent ahead by reorder 25%                                |
-    5.000        |                              : data 1..101 (100 B) ------->|
-                 | ` frame 1, 5 ms late: latency 5ms; overtaken by frame 2    |
+    5.000        |       frame 1, sent 5 ms ago : data 1..101 (100 B) ------->|
+                 | ` overtaken by frame 2                                     |
                  client                     the wire                     server"""
     )
+
+
+def test_a_packet_that_a_fault_held_back_says_which() -> None:
+    held = Deed("f1", "reorder hold 1 passes 2", Effect.HELD, "until 2 later passed")
+    model = ladder(
+        step(2, 0, "datagram 3 B", "server", after_ms=3, deeds=(held,), overtaken_by=(3, 4)),
+        step(3, 1, "datagram 3 B", "server"),
+    )
+    assert drawn(model).splitlines()[3:-1] == [
+        "    3.000        │◀─────────────── datagram 3 B ┊ frame 2, sent 3 ms ago      │",
+        "                 │ └ held back by reorder hold 1 passes 2                     │",
+        "                 │ └ overtaken by frame 3 and 1 more                          │",
+    ]
 
 
 def test_a_delay_in_which_nothing_happens_stands_on_the_arrow() -> None:
@@ -68,7 +81,7 @@ def test_a_segment_that_is_cut_arrives_as_another() -> None:
     model = ladder(step(1, 0, "data 13..25 (12 B)", holds="message 2", deeds=(cut,), arrivals=(arrival,)))
     assert drawn(model).splitlines()[1:-1] == [
         "    0.000     1  │ data 13..25: message 2 ─────▶≠ data 13..14 (1 B) ─────────▶│",
-        "                 │ └ changed by cut 13 (cut at byte 13)                       │",
+        "                 │ └ changed by cut 13                                        │",
         "                 │ └ arrives with 1 of the 2 length bytes of message 2        │",
     ]
 
