@@ -16,11 +16,11 @@ from math import hypot, log10
 from lab.faults.base import Effect
 from lab.look.ladder import Arrival, Fate, Gap, Ladder, Step
 
-WIDTH, HEAD = 1080, 34
-LEFT, RIGHT = 350, 730
+WIDTH, HEAD = 1100, 34
+LEFT, RIGHT = 360, 740
 """Where the two lifelines stand; between them the wire, beside them the words."""
 MIDDLE = (LEFT + RIGHT) / 2
-CLOCK, EDGE = 62, 12
+CLOCK, EDGE = 58, 12
 LINE, SMALL, NEXT = 22, 14, 5
 """Heights in SVG units: a line of words, a second one below it, and an arrival without any."""
 PAUSE_NS = 100_000_000

@@ -64,7 +64,7 @@
   }
 
   // -- ladder: zoom
-  const WIDTH = 1080, LIFELINE = 350, LEAST = 0.3, MOST = 2.5; // as lab/report/ladder_svg.py draws
+  const WIDTH = 1100, LIFELINE = 360, LEAST = 0.3, MOST = 2.5; // as lab/report/ladder_svg.py draws
   const ladders = all("figure.ladder").map((figure) => {
     const box = figure.querySelector(".ladder-box");
     const ladder = { figure, box, pictures: all("svg", box), scale: 1 };
