@@ -1,19 +1,25 @@
-"""The commands that look at a lab while it runs: `lab capture`, `lab top`."""
+"""The commands that look at a lab while it runs: `lab capture`, `lab top`, `lab inspect --follow`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from lab.errors import UsageError
 from lab.lab import Lab
-from lab.live import beside_evidence, every, moments, nodes
-from lab.look.follow import SIDES, follow
+from lab.live import beside_evidence, every, lab_of, moments, nodes
+from lab.look.follow import SIDES, Growing, follow
+from lab.look.happenings import Happening, Happenings, Wanted
 from lab.look.node_capture import NodeCapture
+from lab.look.tail import LedgerTail
+from lab.report.follow_text import line
 from lab.report.top_text import as_json as view_as_json
 from lab.report.top_text import table
 from lab.top import once, watch
@@ -49,7 +55,7 @@ def capture(node: str, name: str, sides: str | None) -> None:
     written = (moment["written"] for moment in moments(lab, every(CAPTURE_SECONDS)))
     out = sys.stdout.buffer
     try:
-        beside_evidence(lab, facts, ["capture", node, *([f"--{sides}"] if sides else ())])
+        beside_evidence(lab, facts, ["capture", node, "--name", name, *([f"--{sides}"] if sides else ())])
         for number, batch in enumerate(follow(Path(facts["evidence"]), written, wanted)):
             out.write((made.header() if number == 0 else b"") + made.blocks(batch))
             out.flush()
@@ -68,7 +74,8 @@ def top(name: str, only_once: bool, as_json: bool) -> None:
     lab = Lab(name)
     facts = lab.status()
     try:
-        beside_evidence(lab, facts, ["top", *(["--once"] if only_once else ()), *(["--json"] if as_json else ())])
+        flags = [flag for flag, given in (("--once", only_once), ("--json", as_json)) if given]
+        beside_evidence(lab, facts, ["top", "--name", name, *flags])
         if not only_once:
             watch(lab, facts, Console())
         elif as_json:
@@ -77,3 +84,45 @@ def top(name: str, only_once: bool, as_json: bool) -> None:
             Console().print(table(once(lab, facts)))
     except KeyboardInterrupt:
         return
+
+
+def follow_lab(what: Path, wanted: Wanted, as_json: bool) -> None:
+    """`lab inspect --follow`: what happens from now on, a line each, until Ctrl-C or the lab's end.
+
+    `what` is a lab's name, or its evidence folder. With `as_json` each line is an object.
+    """
+    lab = lab_of(what)
+    facts = lab.status()
+    wanted.check(list(facts["nodes"]))
+    try:
+        beside_evidence(
+            lab, facts, ["inspect", lab.name, "--follow", *wanted.words(), *(["--json"] if as_json else ())]
+        )
+        for happening in _happenings(lab, facts):
+            if wanted(happening):
+                _say(happening, as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _happenings(lab: Lab, facts: dict[str, Any]) -> Iterator[Happening]:
+    """The ledger is read too, from its start: it says what the faults are, of which the captures have the ids."""
+    folder, tail = Path(facts["evidence"]), LedgerTail()
+    ledger = Growing(folder / "ledger.bin")
+    happenings = Happenings(nodes(facts), tail.faults)
+
+    def with_ledger() -> Iterator[dict[str, int | None]]:
+        for moment in moments(lab, every(CAPTURE_SECONDS)):
+            for piece in ledger.read(moment["written"]["ledger.bin"]):
+                tail.feed(piece)
+            yield moment["written"]
+
+    for batch in follow(folder, with_ledger()):
+        yield from filter(None, map(happenings.of, batch))
+
+
+def _say(happening: Happening, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(happening)), flush=True)
+    else:
+        Console().print(line(happening), soft_wrap=True, highlight=False)

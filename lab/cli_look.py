@@ -19,8 +19,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from lab.cli_live import follow_lab
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults.base import Effect
+from lab.look.happenings import Wanted
 from lab.units import DURATIONS_MS, parse_quantity
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _PROTOCOLS = ("tcp", "udp", "dns", "icmp")
 
 
 @click.command()
-@click.argument("what", type=click.Path(path_type=Path), metavar="RUN|CAPTURE")
+@click.argument("what", type=click.Path(path_type=Path), metavar="RUN|CAPTURE|LAB")
 @click.option("--flow", type=int, metavar="N", help="The packets of one flow, as the summary numbers them.")
 @click.option("--on", metavar="NODE|PATH", help="Of a node, of a path (a->b), or of both its ways (a<->b).")
 @click.option("--protocol", type=click.Choice(_PROTOCOLS))
@@ -56,6 +58,7 @@ _PROTOCOLS = ("tcp", "udp", "dns", "icmp")
 @click.option("--ladder", is_flag=True, help="Draw who sent what, and what became of it; where something happened.")
 @click.option("--all", "every", is_flag=True, help="All packets, or all flows; nothing is left out.")
 @click.option("--packet", type=click.IntRange(1), metavar="N", help="Take one packet apart, by its frame's number.")
+@click.option("--follow", is_flag=True, help="Of a lab that runs, by its name or folder: what happens from now on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(
     what: Path,
@@ -68,12 +71,18 @@ def inspect(
     ladder: bool,
     every: bool,
     packet: int | None,
+    follow: bool,
     as_json: bool,
 ) -> None:
     """Look at a run's folder, at a capture from anywhere, or at a folder with the captures of both ends.
 
     Without options a summary; with --flow or a filter the packets, a line each; with --ladder a diagram of them.
     """
+    if follow:
+        if flow is not None or between is not None or ladder or every or packet is not None:
+            raise UsageError("--follow goes with --on, --protocol, --port, --only and --json, and no other option")
+        follow_lab(what, Wanted(on, protocol, port, frozenset(only)), as_json)
+        return
     from lab.look.filters import Filter
     from lab.look.flow_facts import Conversations
     from lab.look.subject import open_subject

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lab import control
 from lab.errors import LabError, UsageError
 from lab.lab import Lab
 from lab.runtimes.project import HUB
@@ -48,17 +49,26 @@ def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
         yield moment
 
 
+def lab_of(what: Path) -> Lab:
+    """The lab that runs with this name, or with its evidence in this folder. UsageError where there is none."""
+    names = control.running()
+    for name in names:
+        if str(what) == name or Lab(name).status()["evidence"] == str(what.resolve()):
+            return Lab(name)
+    raise UsageError(f"{what}: no lab of this name or with this evidence is up (up: {', '.join(names) or 'none'})")
+
+
 def nodes(facts: dict[str, Any]) -> tuple[Node, ...]:
     """The lab's nodes in its own order, from its status."""
     return tuple(Node(name, node["mac"], node["ipv4"], node["ipv6"]) for name, node in facts["nodes"].items())
 
 
 def beside_evidence(lab: Lab, facts: dict[str, Any], words: Sequence[str]) -> None:
-    """A Compose lab's evidence is in its hub until the lab is down: then run the same `lab` command there, and end."""
+    """A Compose lab's evidence is in its hub until the lab is down: then run `lab` with these words there, and end."""
     if facts["runtime"] == "compose" and not (Path(facts["evidence"]) / "ledger.bin").exists():
         _in_hub(lab, words)
 
 
 def _in_hub(lab: Lab, words: Sequence[str]) -> NoReturn:
-    status = lab.exec(HUB, ["lab", *words, "--name", lab.name]).returncode
+    status = lab.exec(HUB, ["lab", *words]).returncode
     sys.exit(0 if status and lab.ends_by_itself() else status)  # the hub ends before its commands do

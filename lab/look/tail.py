@@ -42,6 +42,8 @@ class LedgerTail:
         self._nodes: list[str] = []
         self._counts: dict[Ends, Counts] = {}
         self._deeds: dict[int, _Deeds] = {0: _deeds(frozenset())}
+        self.faults: dict[str, str] = {}
+        """Each fault that was ever set, in words, by its id."""
         self._waiting: dict[int, tuple[int, int]] = {}
         """Of each packet of which a copy is on its way: how many are, and the number of its acts."""
 
@@ -134,6 +136,8 @@ class LedgerTail:
         match note["note"]:
             case "run":
                 self._nodes = [node["name"] for node in note["nodes"]]
+            case "fault-set":
+                self.faults[note["id"]] = note["describe"]
             case "acts":
                 self._deeds[note["acts"]] = _deeds(frozenset(Effect(did) for _, did, _ in note["list"]))
 

@@ -128,6 +128,20 @@ def read_to_end(fd: int) -> bytes:
         data += piece
 
 
+def test_what_happens_is_told_as_it_happens(lab: Lab) -> None:
+    words = [*LAB, "inspect", lab.name, "--follow", "--only", "dropped", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, bufsize=0)
+    assert process.stdout is not None
+    with lab.fault(THERE, Loss(every=2)):
+        while not select.select([process.stdout], [], [], 0)[0]:
+            send(lab, 2)  # until it has begun to look
+        told = json.loads(read_until(process.stdout.fileno(), b"\n").splitlines()[0])
+    process.send_signal(signal.SIGINT)
+    assert process.wait(SECONDS) == 0
+    assert (told["sender"], told["receiver"], told["deeds"]) == ("client", "udp-server", ["dropped by loss every 2"])
+    assert told["what"].startswith("datagram ")
+
+
 # -- lab capture -------------------------------------------------------------------------------------------------------
 
 
