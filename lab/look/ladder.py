@@ -20,6 +20,8 @@ from lab.faults.base import Effect
 
 CONTEXT = 2
 """Packets shown before and after one that is worth a look."""
+WITHIN = ("length", "end mark")
+"""Words of `lab.look.messages` for a segment that ends within a message's prefix, or before its end mark."""
 SHORT = 16
 """A ladder of so many packets is shown whole."""
 MOST = 40
@@ -108,6 +110,8 @@ class Step:
             found.append("overtaken")
         if self.fate is Fate.WAITING:
             found.append("waiting")
+        if any(word in self.holds for word in WITHIN):
+            found.append("cut where the receiver can't know yet how long the message is")
         found += [re.sub(r"\d+", "", remark) for remark in self.remarks]
         return tuple(found)
 

@@ -64,6 +64,12 @@ def test_one_remark_with_other_numbers_is_the_same_story() -> None:
     assert first.stories == second.stories != ()
 
 
+def test_a_segment_that_ends_within_a_length_prefix_is_a_story() -> None:
+    assert step(1, 1, "data", holds="1 of the 2 length bytes of message 2").stories
+    assert step(1, 1, "data", holds="message 2 without its end mark").stories
+    assert not step(1, 1, "data", holds="messages 2 to 3; 5 of the 10 bytes of message 4").stories
+
+
 def test_forged_is_what_nobody_sent() -> None:
     forged = Step(0, "client", "server", None, 3, "tcp a -> b", "tcp", "RST", "", Fate.DELIVERED)
     assert forged.forged and not step(1, 1, "RST").forged
