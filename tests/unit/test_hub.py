@@ -133,6 +133,7 @@ def test_each_node_is_joined(hub: Hub) -> None:
     assert "nameserver 10.0.0.3\n" in a.orders[3]["text"]
     cables = [["a", os.fstat(a.cable).st_ino], ["b", os.fstat(b.cable).st_ino]]
     assert hub.controller.ask("show")["nodes"] == cables, "each node's own cable came to the engine"
+    assert hub.controller.ask("flush")["nodes"] == cables, "the engine is asked, not the hub"
     assert (hub.folder / "ready").exists()
     assert hub.controller.ask("status")["nodes"].keys() == {"a", "b"}
 
