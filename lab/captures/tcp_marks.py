@@ -1,0 +1,227 @@
+"""Marks: what is remarkable about each TCP packet, in the meaning of Wireshark's `tcp.analysis` (tshark 4.0).
+
+The rules are those of the Wireshark User's Guide, 7.5 "TCP Analysis"; where it is silent, or says another thing than
+tshark does, they were found out with captures made for it, and docs/captures.md says what is left. An observer knows no
+more than the packets that pass it, in the order in which they pass: a mark is an opinion.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+import numpy as np
+
+from lab.captures.columns import I64, U16, U32, Columns
+from lab.captures.flows import FlowColumns
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+HALF, MASK = 1 << 31, (1 << 32) - 1
+_LATE_NS, _REORDERED_NS = 20_000_000, 3_000_000
+
+
+class Mark(IntFlag):
+    """Of one packet, named as tshark's fields after `tcp.analysis.`; a fast or spurious retransmission is both."""
+
+    RETRANSMISSION = 1 << 0
+    FAST_RETRANSMISSION = 1 << 1
+    SPURIOUS_RETRANSMISSION = 1 << 2
+    OUT_OF_ORDER = 1 << 3
+    LOST_SEGMENT = 1 << 4
+    ACK_LOST_SEGMENT = 1 << 5
+    DUPLICATE_ACK = 1 << 6
+    ZERO_WINDOW = 1 << 7
+    ZERO_WINDOW_PROBE = 1 << 8
+    ZERO_WINDOW_PROBE_ACK = 1 << 9
+    WINDOW_FULL = 1 << 10
+    WINDOW_UPDATE = 1 << 11
+    KEEP_ALIVE = 1 << 12
+    KEEP_ALIVE_ACK = 1 << 13
+    REUSED_PORTS = 1 << 14
+
+
+# The loop takes plain numbers: an operation on an enumeration's members costs as much as all else about a packet.
+(
+    _RETRANSMISSION,
+    _FAST,
+    _SPURIOUS,
+    _OUT_OF_ORDER,
+    _LOST,
+    _ACK_LOST,
+    _DUPLICATE_ACK,
+    _ZERO_WINDOW,
+    _PROBE,
+    _PROBE_ACK,
+    _WINDOW_FULL,
+    _WINDOW_UPDATE,
+    _KEEP_ALIVE,
+    _KEEP_ALIVE_ACK,
+    _REUSED_PORTS,
+) = (mark.value for mark in Mark)
+
+
+class _Side:
+    """What was seen of one direction so far; sequence numbers and times are 0 where nothing was.
+
+    `next` is the number after the highest that was sent, since `next_ns`; `whole` the end of what was seen without a
+    hole; `beyond_told`: of an acknowledgement beyond all that was told. `ack`, `window` (-1: none yet) and
+    `marks` are the last packet's, at `ack_ns`; `duplicates` counts the ACKs that repeat that `ack`.
+    """
+
+    __slots__ = ("ack", "ack_ns", "beyond_told", "duplicates", "marks", "next", "next_ns", "scale", "whole", "window")
+
+    def __init__(self) -> None:
+        self.next = self.next_ns = self.whole = self.ack = self.ack_ns = self.duplicates = self.marks = 0
+        self.window = -1
+        self.scale = -1
+        self.beyond_told = False
+
+
+class _Connection:
+    """Both sides, and of the handshake: the last SYN's time, whether a SYN-ACK came, and how long it all took."""
+
+    __slots__ = ("opened", "round_trip_ns", "sides", "syn_ns", "synced")
+
+    def __init__(self) -> None:
+        self.sides = (_Side(), _Side())
+        self.syn_ns = -1
+        self.opened = self.synced = False
+        self.round_trip_ns = 0
+
+    def handshake(self, flags: int, acknowledges_all: bool, now: int) -> None:
+        if flags & SYN:
+            self.opened = True
+            if flags & ACK:
+                self.synced = True
+            else:
+                self.syn_ns = now
+        elif self.synced and self.syn_ns >= 0 and flags & ACK and acknowledges_all:
+            self.round_trip_ns = max(now - self.syn_ns, 1)
+            self.synced = False
+
+    def scaled(self, side: _Side) -> int:
+        """A side's window in bytes. The option counts where both sides sent it (RFC 7323, 2.2)."""
+        both = self.sides[0].scale >= 0 <= self.sides[1].scale
+        return side.window << side.scale if both else side.window
+
+
+class TcpMarks:
+    """`feed` takes batch after batch. Memory grows with the connections, not with the packets."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, _Connection] = {}
+
+    def feed(self, columns: Columns, of: FlowColumns, who: I64, scales: dict[int, int]) -> tuple[U16, U32]:
+        """Marks of a batch, and of each duplicate ACK which one it is (from 1); both as long as the batch.
+
+        `who` are the TCP packets in flows. `scales` has the window scale option of the SYNs that have one, by index.
+        """
+        marks, duplicates = np.zeros(len(columns), np.uint16), np.zeros(len(columns), np.uint32)
+        connections = self._connections
+        got, counts = [], []
+        for index, flow, end, seq, ack, flags, window, size, now in zip(
+            who.tolist(),
+            of.flow[who].tolist(),
+            of.side[who].tolist(),
+            columns.seq[who].tolist(),
+            columns.ack[who].tolist(),
+            columns.flags[who].tolist(),
+            columns.window[who].tolist(),
+            columns.payload[who].tolist(),
+            columns.time_ns[who].tolist(),
+            strict=True,
+        ):
+            connection = connections.get(flow)
+            if connection is None:
+                connection = connections[flow] = _Connection()
+            side = connection.sides[end]
+            if index in scales:
+                side.scale = scales[index]
+            found = _mark(connection, side, connection.sides[1 - end], seq, ack, flags, window, size, now)
+            got.append(found)
+            counts.append(side.duplicates if found & _DUPLICATE_ACK else 0)
+        marks[who], duplicates[who] = got, counts
+        marks[of.reused] |= _REUSED_PORTS
+        return marks, duplicates
+
+
+def _mark(
+    connection: _Connection,
+    side: _Side,
+    peer: _Side,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    size: int,
+    now: int,
+) -> int:
+    """The marks of a packet that `side` sent; takes it into both sides' state."""
+    expected, special = side.next, flags & (SYN | FIN | RST)
+    if connection.round_trip_ns == 0 and (special or connection.synced):
+        connection.handshake(flags, ack == peer.next, now)
+    if size == 1 and seq == expected and peer.window == 0:
+        marks = _PROBE
+    else:
+        marks = 0 if special else _of_windows(connection, side, peer, seq, ack, window, size)
+        if expected and 0 < (seq - expected) & MASK < HALF and not flags & RST:
+            marks |= _LOST
+    if ack != side.ack:
+        side.duplicates = 0
+    if flags & ACK and 0 < (ack - peer.whole) & MASK < HALF and peer.whole:
+        marks |= _ack_lost(peer)
+    end = (seq + size + (1 if flags & (SYN | FIN) else 0)) & MASK
+    if (size or flags & (SYN | FIN)) and not marks & _KEEP_ALIVE:
+        marks |= _sent_again(connection, side, peer, seq, size, end, now)
+    if not marks & _PROBE:
+        if not expected or 0 < (end - expected) & MASK < HALF:
+            side.next, side.next_ns = end, now
+        if seq == side.whole or not side.whole:
+            side.whole = side.next
+    side.ack, side.ack_ns, side.window, side.marks = ack, now, window, marks
+    return marks
+
+
+def _of_windows(connection: _Connection, side: _Side, peer: _Side, seq: int, ack: int, window: int, size: int) -> int:
+    """The marks that have to do with windows, or with segments that carry nothing. Not for SYN, FIN and RST."""
+    marks = 0 if window else _ZERO_WINDOW
+    if size:
+        if connection.opened and (seq + size - peer.ack) & MASK == connection.scaled(peer):
+            marks |= _WINDOW_FULL
+    elif seq == side.next and ack == side.ack:
+        if window != side.window:
+            return _WINDOW_UPDATE if window else marks
+        if window == 0:
+            return marks | (_PROBE_ACK if peer.marks & _PROBE else 0)
+        if peer.marks & _KEEP_ALIVE:
+            return _KEEP_ALIVE_ACK
+        side.duplicates += 1
+        side.beyond_told = True
+        return _DUPLICATE_ACK
+    if size <= 1 and side.next and seq == (side.next - 1) & MASK:
+        marks |= _KEEP_ALIVE
+    return marks
+
+
+def _ack_lost(peer: _Side) -> int:
+    """For an acknowledgement of what was not seen: told once for each hole, and once for what is beyond all."""
+    if peer.whole == peer.next:
+        if peer.beyond_told:
+            return 0
+        peer.beyond_told = True
+    peer.whole = peer.next
+    return _ACK_LOST
+
+
+def _sent_again(connection: _Connection, side: _Side, peer: _Side, seq: int, size: int, end: int, now: int) -> int:
+    """The marks of a segment that takes sequence numbers and does not begin at the next one."""
+    # A sender may send a probe's byte again with more behind it, and that is new.
+    behind = side.next and 0 < (side.next - seq) & MASK < HALF and not (size > 1 and seq == (side.next - 1) & MASK)
+    if behind and peer.duplicates >= 2 and peer.ack == seq and 0 <= now - peer.ack_ns < _LATE_NS:
+        return _FAST | _RETRANSMISSION
+    if size and peer.ack and (peer.ack - seq - size) & MASK < HALF:
+        return _SPURIOUS | _RETRANSMISSION
+    if not behind:
+        return 0
+    if end != side.next and 0 <= now - side.next_ns < (connection.round_trip_ns or _REORDERED_NS):
+        return _OUT_OF_ORDER
+    return _RETRANSMISSION
