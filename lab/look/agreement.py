@@ -6,20 +6,19 @@ with the packet where the two first part.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.captures.columns import I64
-from lab.evidence.reader import Entry
-from lab.faults.base import Effect
+import numpy as np
+
+from lab.captures.columns import I64, U64, Flags
+from lab.evidence.reader import Ledger
 from lab.look.pairing import Pairing
-from lab.look.subject import Side
+from lab.look.subject import Side, Subject
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of `packets` in the ledger and both captures; `wrong` of them part, the first one as `first` says."""
+    """Of `packets` that the ledger has, or a capture alone; `wrong` of them part, the first one as `first` says."""
 
     packets: int
     wrong: int
@@ -30,65 +29,67 @@ class Agreement:
         return self.wrong == 0
 
 
-def agreement(
-    entries: Sequence[Entry], sent: Side, delivered: Side, pairing: Pairing, *, offset: int, until: int | None
-) -> Agreement:
-    """Of one path's entries, without those of dropped copies.
+def agreement(path: str, subject: Subject, sent: Side, delivered: Side, pairing: Pairing) -> Agreement:
+    """Whether each packet was sent once, when the ledger says, and delivered as often, first when, and as it says.
 
-    `offset` is what a ledger's time is less than the sides'; `until` the last time that a ledger without an end knows
-    of: what was captured later can't be compared.
+    Of a ledger without its end, what was captured after its last record can't be compared.
     """
-    departed = _Captured(sent, pairing.sent, until)
-    arrived = _Captured(delivered, pairing.delivered, until)
-    changed = set(pairing.delivered[pairing.changed].tolist())
-    parts = []
-    for entry in entries:
-        here, there = departed.take(entry.packet), arrived.take(entry.packet)
-        if text := _part(entry, departed.times(here, offset), arrived.times(there, offset), changed.issuperset(there)):
-            where = [*map(sent.where, here), *map(delivered.where, there)]
-            parts.append(f"ledger {entry.packet}{f' ({where[0]})' if where else ''}: {text}")
-    parts += [f"{where}: not in the ledger" for captured in (departed, arrived) for where in captured.rest(offset)]
-    return Agreement(len(entries), len(parts), parts[0] if parts else None)
-
-
-def _part(entry: Entry, sent: list[int], delivered: list[int], changed: bool) -> str | None:
-    """In words, the first thing about a packet that is otherwise in the captures than in the ledger."""
-    if len(sent) != (0 if entry.injected else 1):
-        return (
-            f"{'forged, but' if entry.injected else 'sent once, but'} {len(sent)} times in the capture of what was sent"
-        )
-    left = sorted(time for _, time in entry.departures)
-    if len(delivered) != len(left):
-        return f"delivered {len(left)} times, but {len(delivered)} times in the capture of what was delivered"
-    if sent and sent[0] != entry.arrived:
-        return "captured as sent at another time"
-    if delivered != left:
-        return "captured as delivered at another time"
+    decided, ledger = subject.decisions, subject.ledger
+    assert decided is not None and ledger is not None
+    rows = decided.on(path)
+    ids, offset, until = decided.packet[rows], subject.since_start(0), _until(ledger)
+    departed = _shown(ids, sent, pairing.sent, offset, until)
+    arrived = _shown(ids, delivered, pairing.delivered, offset, until)
+    changed = np.isin(ids, delivered.ids[pairing.delivered[pairing.changed]])
+    forged, left = decided.injected[rows], decided.departures[rows]
     # Of a packet with copies, the ledger does not say which of them was changed.
-    if delivered and sent and not entry.did(Effect.DUPLICATED) and changed != entry.did(Effect.CHANGED):
-        return "its bytes changed, and no fault says so" if changed else "unchanged, though a fault changed it"
-    return None
+    known = ~forged & (arrived.count > 0) & ~decided.duplicated[rows]
+    parts = {
+        "forged, but in the capture of what was sent": forged & (departed.count > 0),
+        "not once in the capture of what was sent": ~forged & (departed.count != 1),
+        "not delivered as often in the capture as in the ledger": arrived.count != left,
+        "captured as sent at another time": ~forged & (departed.first != decided.arrived[rows]),
+        "captured as delivered at another time": (left > 0) & (arrived.first != decided.left[rows]),
+        "its bytes changed, and no fault says so": known & changed & ~decided.changed[rows],
+        "unchanged, though a fault changed it": known & ~changed & decided.changed[rows],
+    }
+    wrong = np.flatnonzero(np.any(list(parts.values()), axis=0))
+    strangers = [*map(sent.where, departed.strangers), *map(delivered.where, arrived.strangers)]
+    first = f"{strangers[0]}: not in the ledger" if strangers else None
+    if len(wrong):
+        why = next(text for text, here in parts.items() if here[wrong[0]])
+        first = f"{_where(int(ids[wrong[0]]), sent, delivered)}: {why}"
+    return Agreement(len(rows) + len(strangers), len(wrong) + len(strangers), first)
 
 
-class _Captured:
-    """Where each packet of one path stands in one capture."""
+@dataclass(frozen=True)
+class _Shown:
+    """What one capture shows of the ledger's packets: how often each, and when first; and indices of all others."""
 
-    def __init__(self, side: Side, at: I64, until: int | None) -> None:
-        self._side, self._until = side, until
-        self._places: defaultdict[int, list[int]] = defaultdict(list)
-        for packet, index in zip(side.ids[at].tolist(), at.tolist(), strict=True):
-            self._places[packet].append(index)
+    count: I64
+    first: I64
+    strangers: list[int]
 
-    def take(self, packet: int) -> list[int]:
-        return self._places.pop(packet, [])
 
-    def times(self, indices: list[int], offset: int) -> list[int]:
-        """As the ledger would have them, in order."""
-        times = sorted(int(self._side.time_ns[index]) - offset for index in indices)
-        return [time for time in times if self._until is None or time <= self._until]
+def _shown(ids: U64, side: Side, at: I64, offset: int, until: int | None) -> _Shown:
+    """`ids` are sorted, and `at` in order of time."""
+    times = side.time_ns[at] - offset
+    if until is not None:
+        at, times = at[times <= until], times[times <= until]
+    place = np.searchsorted(ids, side.ids[at])
+    known: Flags = np.append(ids, 0)[place] == side.ids[at]
+    first = np.zeros(len(ids), np.int64)
+    first[place[known][::-1]] = times[known][::-1]
+    return _Shown(np.bincount(place[known], minlength=len(ids)), first, at[~known].tolist())
 
-    def rest(self, offset: int) -> Iterator[str]:
-        """Whatever was not taken."""
-        for indices in self._places.values():
-            if self.times(indices, offset):
-                yield self._side.where(indices[0])
+
+def _where(packet: int, sent: Side, delivered: Side) -> str:
+    shown = [side.where(index) for side in (sent, delivered) for index in side.indices(packet)]
+    return f"ledger {packet}" + (f" ({shown[0]})" if shown else "")
+
+
+def _until(ledger: Ledger) -> int | None:
+    """The last time that a ledger without an end knows of; None for a whole one."""
+    if ledger.complete:
+        return None
+    return max((max([entry.arrived, *(left for _, left in entry.departures)]) for entry in ledger.entries), default=0)

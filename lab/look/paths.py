@@ -12,8 +12,6 @@ from functools import cached_property
 import numpy as np
 
 from lab.captures.columns import I64, Flags
-from lab.evidence import ledger as form
-from lab.evidence.reader import Ledger
 from lab.look.agreement import Agreement, agreement
 from lab.look.hosts import NOBODY
 from lab.look.losses import Losses, losses
@@ -209,8 +207,9 @@ def _overlap(pairing: Pairing) -> Pairing:
 
 def _directions(subject: Subject, *sides: Side) -> list[tuple[int, int]]:
     """Each (source, target) that a packet has; a frame that is not IP has neither."""
-    ends = np.concatenate([np.stack((side.source, side.target), axis=1) for side in sides])
-    pairs = [(int(source), int(target)) for source, target in np.unique(ends, axis=0)]
+    count = len(subject.nodes)
+    codes = np.unique(np.concatenate([side.source.astype(np.int64) * count + side.target for side in sides]))
+    pairs = [divmod(code, count) for code in codes.tolist()]
     return [pair for pair in pairs if NOBODY not in (subject.nodes[pair[0]], subject.nodes[pair[1]])]
 
 
@@ -247,24 +246,14 @@ def _by_ledger(
 ) -> tuple[I64 | None, Flags, Agreement | None]:
     """The delays that were asked for, which packets still wait, and whether the ledger and the captures agree."""
     waiting = np.zeros(len(pairing.sent), bool)
-    ledger = subject.ledger
-    if ledger is None or not sent.ids.any():
+    decided = subject.decisions
+    if decided is None or not sent.ids.any():
         return None, waiting, None
     asked = np.zeros(len(waiting), np.int64)
-    for place, packet in enumerate(sent.ids[pairing.sent].tolist()):
-        if (entry := ledger.by_packet.get(packet)) is not None:
-            asked[place] = entry.delay
-            waiting[place] = entry.decision == form.WAITING and not entry.departures
-    entries = [entry for entry in ledger.entries if entry.path == path and not entry.copy]
-    agrees = agreement(entries, sent, delivered, pairing, offset=subject.since_start(0), until=_known_until(ledger))
-    return asked, waiting, agrees
-
-
-def _known_until(ledger: Ledger) -> int | None:
-    """The last time that a ledger without an end knows of; None for a whole one."""
-    if ledger.complete:
-        return None
-    return max((max([entry.arrived, *(left for _, left in entry.departures)]) for entry in ledger.entries), default=0)
+    rows = decided.rows(sent.ids[pairing.sent])
+    asked[rows >= 0] = decided.delay[rows[rows >= 0]]
+    waiting[rows >= 0] = decided.waiting[rows[rows >= 0]]
+    return asked, waiting, agreement(path, subject, sent, delivered, pairing)
 
 
 def _percentile(values: I64, percent: float) -> int | None:

@@ -126,23 +126,26 @@ class _Stream:
         end = start + segment.size
         repair = self._repair(segment, start, end, back) if self.end is not None and start < self.end else None
         self.sent.append((start, end, segment.index))
-        self.end = max(end, self.end or end)
         if segment.lost:
             self.missing.append((start, end, segment.lost))
-        else:
+        elif repair:
             self.missing = [one for one in self.missing if not (start <= one[0] and one[1] <= end)]
+        self.end = max(end, self.end or end)
         return repair
 
     def _acknowledges(self, segment: _Segment) -> None:
         if segment.lost:
             self.acks_lost.append((segment.ack, segment.lost))
-        else:
+        elif self.acks_lost:
             self.acks_heard.append((segment.arrived + _HEARING_NS, segment.ack))
 
     def unheard(self, now: int) -> list[tuple[int, Cause]]:
         """Acknowledgements that were lost, and that no later one has made up for by then (RFC 9293, 3.4)."""
+        heard = None
         while self.acks_heard and self.acks_heard[0][0] <= now:
-            _, heard = self.acks_heard.popleft()
+            _, ack = self.acks_heard.popleft()
+            heard = ack if heard is None else max(heard, _near(ack, heard))
+        if heard is not None:
             self.acks_lost = [one for one in self.acks_lost if _near(one[0], heard) > heard]
         return self.acks_lost
 

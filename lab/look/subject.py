@@ -22,6 +22,7 @@ from lab.captures.columns import I32, I64, U64, Columns
 from lab.captures.files import CaptureFile
 from lab.errors import LabError, UsageError
 from lab.evidence.reader import Entry, FaultNote, Ledger, read_ledger
+from lab.look.decisions import Decisions, decisions
 from lab.look.hosts import Hosts
 from lab.look.packet_ids import packet_ids
 
@@ -102,9 +103,10 @@ class Story:
 class Subject:
     """What there is to look at. A run's folder has `sent`, `delivered` and `ledger`, whichever could be read.
 
-    `captures` are all that were read: both of a run, the two of both ends, or the only one. `more` are further files
-    of the folder (`capture-NODE.pcapng`), unread. `start_ns` is the first packet's time since the epoch. `run` is
-    `run.json`: scenario text, name, seed, runtime, engine. `unknown` and `remarks` are sentences for people.
+    `decisions` are the ledger's, in columns. `captures` are all that were read: both of a run, the two of both ends, or
+    the only one. `more` are further files of the folder (`capture-NODE.pcapng`), unread. `start_ns` is the first
+    packet's time since the epoch. `run` is `run.json`: scenario text, name, seed, runtime, engine. `unknown` and
+    `remarks` are sentences for people.
     """
 
     path: Path
@@ -113,6 +115,7 @@ class Subject:
     delivered: Side | None
     more: tuple[Path, ...]
     ledger: Ledger | None
+    decisions: Decisions | None
     faults: tuple[FaultWindow, ...]
     nodes: tuple[str, ...]
     start_ns: int
@@ -187,7 +190,8 @@ def _of_run(folder: Path, own: Sequence[Path], more: Sequence[Path]) -> Subject:
     files = [_open_capture(file, remarks) for file in own]
     if ledger is None and not any(files):
         raise UsageError(f"{folder}: nothing readable in it: {'; '.join(remarks)}")
-    reading = _Reading(ledger)
+    decided = decisions(ledger) if ledger else None
+    reading = _Reading(ledger, decided)
     read = [reading.columns(file, path) if file else None for file, path in zip(files, own, strict=True)]
     sent, delivered = reading.sides(read)
     if ledger is not None:
@@ -199,18 +203,31 @@ def _of_run(folder: Path, own: Sequence[Path], more: Sequence[Path]) -> Subject:
         unknown.append(ONE_END)
     captures = tuple(side for side in (sent, delivered) if side)
     return Subject(
-        folder, captures, sent, delivered, tuple(more), ledger, _windows(ledger, reading.start_ns), reading.nodes,
-        reading.start_ns, _run_file(folder / RUN, remarks), tuple(unknown), tuple(remarks + reading.problems),
+        folder, captures, sent, delivered, tuple(more), ledger, decided, _windows(ledger, reading.start_ns),
+        reading.nodes, reading.start_ns, _run_file(folder / RUN, remarks), tuple(unknown),
+        tuple(remarks + reading.problems),
     )  # fmt: skip
 
 
 def _of_captures(path: Path, files: Sequence[Path]) -> Subject:
-    reading = _Reading(None)
+    reading = _Reading()
     sides = reading.sides([reading.columns(CaptureFile(file), file) for file in files])
     captures = tuple(side for side in sides if side)
     unknown = (NO_LEDGER, ONE_END if len(captures) == 1 else TWO_CLOCKS)
     return Subject(
-        path, captures, None, None, (), None, (), reading.nodes, reading.start_ns, {}, unknown, tuple(reading.problems)
+        path,
+        captures,
+        None,
+        None,
+        (),
+        None,
+        None,
+        (),
+        reading.nodes,
+        reading.start_ns,
+        {},
+        unknown,
+        tuple(reading.problems),
     )
 
 
@@ -242,8 +259,8 @@ def _open_capture(file: Path, remarks: list[str]) -> CaptureFile | None:
 class _Reading:
     """Captures of one subject, read whole: first all columns, then, once the first packet's time is known, sides."""
 
-    def __init__(self, ledger: Ledger | None) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger | None = None, decided: Decisions | None = None) -> None:
+        self._decisions = decided
         self._hosts = Hosts(_addresses(ledger))
         self.problems: list[str] = []
         self.start_ns = 0
@@ -266,24 +283,18 @@ class _Reading:
     def _side(self, file: CaptureFile, path: Path, columns: Columns) -> Side:
         ids = packet_ids(path, columns)
         source, target = self._hosts.ends(columns)
-        if self._ledger is not None:
-            source, target = self._as_ledger_says(ids, source, target)
+        if self._decisions is not None:
+            source, target = self._as_ledger_says(self._decisions, ids, source, target)
         return Side(file, path.name, columns, columns.time_ns - self.start_ns, ids, source, target)
 
-    def _as_ledger_says(self, ids: U64, source: I32, target: I32) -> tuple[I32, I32]:
+    def _as_ledger_says(self, decided: Decisions, ids: U64, source: I32, target: I32) -> tuple[I32, I32]:
         """A fault may have changed an address, and a packet need not be IP at all: the ledger knows its path."""
-        assert self._ledger is not None
-        entries = self._ledger.by_packet
-        paths = {path: self._hosts.path(path) for path in {entry.path for entry in entries.values()}}
-        known = np.fromiter(entries.keys(), np.uint64, len(entries))
-        ends = np.array([paths[entry.path] for entry in entries.values()], np.int32).reshape(-1, 2)
-        order = np.argsort(known)
-        known, ends = known[order], ends[order]
-        at = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
-        if not len(known):
-            return source, target
-        hit = known[at] == ids
-        return np.where(hit, ends[at, 0], source), np.where(hit, ends[at, 1], target)
+        ends = np.array([self._hosts.path(path) for path in decided.paths] or [(0, 0)], np.int32)
+        rows = decided.rows(ids)
+        known = np.flatnonzero(rows >= 0)
+        source, target = source.copy(), target.copy()
+        source[known], target[known] = ends[decided.path[rows[known]]].T
+        return source, target
 
 
 def _addresses(ledger: Ledger | None) -> dict[str, str]:
