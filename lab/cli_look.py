@@ -28,8 +28,8 @@ from lab.units import DURATIONS_MS, parse_quantity
 if TYPE_CHECKING:
     from lab.captures.columns import Flags
     from lab.look.build_ladder import Keep
+    from lab.look.conversations import Conversations
     from lab.look.filters import Filter
-    from lab.look.flow_facts import Conversations
     from lab.look.ladder import Ladder
     from lab.look.subject import Side, Subject
     from lab.report.result import RunResult
@@ -84,49 +84,59 @@ def inspect(
         follow_lab(what, Wanted(on, protocol, port, frozenset(only)), as_json)
         return
     from lab.look.filters import Filter
-    from lab.look.flow_facts import Conversations
     from lab.look.subject import open_subject
 
     chosen = Filter(on, protocol, port, _between_ns(between), frozenset(map(Effect, only)))
+    if flow is None and packet is None and not ladder and chosen == Filter():
+        _summary(what, every, as_json)
+        return
     subject = open_subject(what)
+    if not subject.captures:
+        raise UsageError(f"{what}: no capture to read: {'; '.join(subject.remarks)}")
     if packet is not None:
         _dissected(subject, packet, as_json)
-        return
-    conversations = Conversations(subject)
-    if ladder:
-        _ladder(subject, conversations, chosen, flow, every, as_json)
-    elif flow is not None or chosen != Filter():
-        _packets(subject, _keep(subject, conversations, chosen, flow), every, as_json)
+    elif ladder:
+        _ladder(subject, chosen, flow, every, as_json)
     else:
-        _summary(subject, conversations, every, as_json)
+        _packets(subject, chosen, flow, every, as_json)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
 
 
-def _summary(subject: Subject, conversations: Conversations, every: bool, as_json: bool) -> None:
-    from lab.look.paths import path_facts
+def _summary(what: Path, every: bool, as_json: bool) -> None:
+    from lab.look.overview import overview, overview_of_file
+    from lab.look.subject import open_subject
     from lab.report.inspect_json import summary_json
     from lab.report.inspect_text import summary
 
-    result, paths = _result(subject.path), path_facts(subject)
+    seen = overview_of_file(what) if _is_a_capture(what) else overview(open_subject(what))
+    result = _result(what)
     if as_json:
-        _print_json(summary_json(subject, result, paths, conversations.all))
+        _print_json(summary_json(seen, result))
     else:
-        _print(summary(subject, result, paths, conversations.all, every))
+        _print(summary(seen, result, every))
 
 
-def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
+def _is_a_capture(what: Path) -> bool:
+    """A file; what is no capture at all, `open_subject` has the words for."""
+    return what.is_file() and what.name != "ledger.bin"
+
+
+def _packets(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_json: bool) -> None:
     from lab.framed import messages_of
     from lab.look.build_ladder import build_steps
+    from lab.look.conversations import Conversations
     from lab.look.filters import first
     from lab.look.paths import path_facts
     from lab.look.remarks import remarks
     from lab.report.inspect_json import packets_json
     from lab.report.inspect_text import packet_lines
 
+    conversations = Conversations(subject)
+    keep = _keep(subject, conversations, chosen, flow)
     most = None if every or as_json else PACKETS_SHOWN
-    said = remarks(subject, path_facts(subject))
+    said = remarks(subject, conversations, path_facts(subject))
     steps = build_steps(subject, keep=first(keep, subject.main, most), messages=messages_of(subject), remarks=said)
     if not steps:
         raise UsageError(f"{subject.path}: {_NONE}")
@@ -139,17 +149,17 @@ def _packets(subject: Subject, keep: Keep, every: bool, as_json: bool) -> None:
         print(f"{more:,} packets more; --all shows them")
 
 
-def _ladder(
-    subject: Subject, conversations: Conversations, chosen: Filter, flow: int | None, every: bool, as_json: bool
-) -> None:
+def _ladder(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_json: bool) -> None:
     from lab.framed import messages_of
     from lab.look.build_ladder import build_ladder, pairs
+    from lab.look.conversations import Conversations
     from lab.look.filters import Filter
     from lab.look.paths import path_facts
     from lab.look.remarks import remarks
     from lab.look.telling import telling
     from lab.report.inspect_json import ladders_json
 
+    conversations = Conversations(subject)
     others: list[int] = []
     if flow is None and not every and chosen == Filter():
         numbers = telling(subject, conversations)
@@ -157,7 +167,7 @@ def _ladder(
     keep = _keep(subject, conversations, chosen, flow)
     messages = messages_of(subject)
     _check_size(subject, keep)
-    said = remarks(subject, path_facts(subject))
+    said = remarks(subject, conversations, path_facts(subject))
     ladders = [
         build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said)
         for one in pairs(subject, keep)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from lab.captures.columns import Flags
+from lab.captures.tcp_marks import Mark
 from lab.faults.base import Effect
-from lab.look.flow_facts import Conversations
+from lab.look.conversations import Conversations
 from lab.look.subject import Subject
 
 
 def telling(subject: Subject, conversations: Conversations) -> list[int]:
     """Numbers of flows, in the order in which the first thing happened in them; the first flow where nothing did."""
-    flows = conversations.of[_touched(subject) & (conversations.of >= 0)]
+    of = conversations.of
+    flows = of[(_touched(subject) | _marked(conversations)) & (of >= 0)]
     _, first = np.unique(flows, return_index=True)
     found = [int(flow) + 1 for flow in flows[np.sort(first)]]
     return found or [one.number for one in conversations.all[:1]]
+
+
+def _marked(conversations: Conversations) -> Flags:
+    """Packets of which TCP's analysis says something; a window that opens again is everyday."""
+    return np.asarray(conversations.marked.marks & ~np.uint16(Mark.WINDOW_UPDATE.value) != 0)
 
 
 def _touched(subject: Subject) -> Flags:

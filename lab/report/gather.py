@@ -14,7 +14,8 @@ from lab.checks.base import CheckResult, Finding, Verdict
 from lab.errors import UsageError
 from lab.faults.base import Effect
 from lab.look.build_ladder import Keep, Messages, Pair, build_ladder, pairs
-from lab.look.flow_facts import Conversations, FlowFacts
+from lab.look.conversations import Conversations
+from lab.look.flow_facts import FlowFacts
 from lab.look.ladder import Gap, Ladder, Standing, Step, chosen
 from lab.look.paths import PathFacts, path_facts
 from lab.look.pointers import Pointers
@@ -25,7 +26,7 @@ from lab.report.json_report import parse_report
 from lab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 from lab.report.result import RunResult
-from lab.report.series import conversations, delays
+from lab.report.series import conversations, course, delays
 
 RESULT = "result.json"
 MOST_DRAWN = 2000
@@ -57,7 +58,7 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
     checks = _judgements(result, pointers) if result else ()
     around = frozenset(packet for check in checks for one in check.findings for packet in one.packets)
     keep, messages = _keep(subject, around), messages_of(subject) if subject.captures else {}
-    said = remarks(subject, paths) if subject.captures else {}
+    said = remarks(subject, flows, paths) if flows else {}
     ladders = [
         build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said)
         for one in _pairs(subject)
@@ -246,14 +247,15 @@ def _packet_table(number: int, title: str, steps: Sequence[Step]) -> Table:
 def _figures(
     subject: Subject, flows: Conversations, paths: Sequence[PathFacts], ladders: Sequence[Ladder]
 ) -> Iterator[Figure]:
-    found = conversations(subject, flows, paths)
-    worst = sorted(found, key=lambda one: -sum(len(way.lost) + len(way.again) for way in one.ways))
-    for number, conversation in enumerate(worst[:FIGURES], start=1):
-        yield sequence_figure(str(number), conversation.name, conversation.ways)
+    worst = sorted(conversations(subject, flows, paths), key=lambda one: -one.trouble)[:FIGURES]
+    courses = [course(subject, one, paths) for one in worst]
+    for number, (conversation, drawn) in enumerate(zip(worst, courses, strict=True), start=1):
+        yield sequence_figure(str(number), conversation.name, drawn.ways)
     arrived = delays(paths)
     if arrived:
         standing = dict.fromkeys(fault for ladder in ladders for fault in ladder.faults)
-        yield times_figure(arrived, [], [_window(one, subject.end_ns) for one in standing])
+        trips = [trip for drawn in courses for trip in drawn.round_trips]
+        yield times_figure(arrived, trips, [_window(one, subject.end_ns) for one in standing])
         if any(one.measured_ms.any() for one in arrived):
             yield cdf_figure(arrived)
 

@@ -6,25 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lab.look.flow_facts import FlowFacts
 from lab.look.ladder import Ladder, Step
+from lab.look.overview import Overview
 from lab.look.paths import PathFacts
-from lab.look.subject import Side, Subject
+from lab.look.subject import Subject
 from lab.report.result import RunResult
 
 FORMAT = 1
 """Changes when a reader of the old one would misread the new one."""
 
 
-def summary_json(
-    subject: Subject, result: RunResult | None, paths: Sequence[PathFacts], flows: Sequence[FlowFacts]
-) -> dict[str, Any]:
+def summary_json(seen: Overview, result: RunResult | None) -> dict[str, Any]:
     return {
-        **_head(subject),
+        "format": FORMAT,
+        "start_ns": seen.start_ns,
+        "captures": [asdict(one) for one in seen.captures],
+        "not_known": seen.unknown,
+        "notes": seen.remarks,
         "result": asdict(result) if result else None,
-        "faults": [asdict(fault) for fault in subject.faults],
-        "paths": [_path(one) for one in paths],
-        "flows": [asdict(one) for one in flows],
+        "faults": [asdict(fault) for fault in seen.faults],
+        "paths": [_path(one) for one in seen.paths],
+        "flows": [asdict(one) for one in seen.flows],
     }
 
 
@@ -42,18 +44,7 @@ def packet_json(subject: Subject, step: Step, dissected: Mapping[str, str]) -> d
 
 
 def _head(subject: Subject) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "captures": [_capture(side) for side in subject.captures],
-        "start_ns": subject.start_ns,
-        "nodes": subject.nodes,
-        "not_known": subject.unknown,
-        "notes": subject.remarks,
-    }
-
-
-def _capture(side: Side) -> dict[str, Any]:
-    return {"name": side.name, "packets": len(side), "bytes": int(side.columns.original.sum())}
+    return {"format": FORMAT, "start_ns": subject.start_ns, "not_known": subject.unknown, "notes": subject.remarks}
 
 
 def _path(one: PathFacts) -> dict[str, Any]:

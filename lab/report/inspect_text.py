@@ -8,8 +8,8 @@ from rich.text import Text
 
 from lab.look.flow_facts import FlowFacts
 from lab.look.ladder import Fate, Gap, Step
+from lab.look.overview import CaptureSize, Overview
 from lab.look.paths import PathFacts
-from lab.look.subject import Subject
 from lab.report.ladder_text import about
 from lab.report.quantities import duration, size
 from lab.report.result import RunResult
@@ -19,29 +19,24 @@ FLOWS_SHOWN = 20
 _HEAD = "bold"
 
 
-def summary(
-    subject: Subject, result: RunResult | None, paths: Sequence[PathFacts], flows: Sequence[FlowFacts], every: bool
-) -> Iterator[Text]:
+def summary(seen: Overview, result: RunResult | None, every: bool) -> Iterator[Text]:
     """The verdict and its checks where there is a result; each path; each flow, the first of many unless `every`."""
-    yield from (Text(line) for line in (lines(result) if result else _captures(subject)))
-    yield from (Text(f"not known: {text}", "yellow") for text in subject.unknown)
-    yield from (Text(f"note: {text}", "yellow") for text in subject.remarks)
-    if paths:
+    yield from (Text(line) for line in (lines(result) if result else map(_capture, seen.captures)))
+    yield from (Text(f"not known: {text}", "yellow") for text in seen.unknown)
+    yield from (Text(f"note: {text}", "yellow") for text in seen.remarks)
+    if seen.paths:
         yield Text()
-        yield from table([_PATH_HEAD, *map(_path, paths)])
-    if flows:
-        shown = flows if every else flows[:FLOWS_SHOWN]
+        yield from table([_PATH_HEAD, *map(_path, seen.paths)])
+    if seen.flows:
+        shown = seen.flows if every else seen.flows[:FLOWS_SHOWN]
         yield Text()
-        yield from table([_FLOW_HEAD, *map(_flow, shown)])
-        if len(shown) < len(flows):
-            yield Text(f"{len(flows) - len(shown):,} flows more; --all shows them", "dim")
+        yield from table([_FLOW_HEAD, *map(_flow, shown)], left=(0, 1, 5))
+        if len(shown) < len(seen.flows):
+            yield Text(f"{len(seen.flows) - len(shown):,} flows more; --all shows them", "dim")
 
 
-def _captures(subject: Subject) -> Iterator[str]:
-    for side in subject.captures:
-        first, last = (int(side.time_ns.min()), int(side.time_ns.max())) if len(side) else (0, 0)
-        octets = int(side.columns.original.sum())
-        yield f"{side.name}   {len(side):,} packets   {size(octets)}   {duration(last - first)}"
+def _capture(one: CaptureSize) -> str:
+    return f"{one.name}   {one.packets:,} packets   {size(one.bytes)}   {duration(one.span_ns)}"
 
 
 _PATH_HEAD = ("path", "sent", "lost", "reordered", "duplicated", "changed", "delay p50", "p99", "asked p50", "p99")
@@ -53,18 +48,37 @@ def _path(one: PathFacts) -> tuple[str, ...]:
     return (one.path, *(f"{count:,}" for count in counts), *("-" if ns is None else duration(ns) for ns in delays))
 
 
-_FLOW_HEAD = ("flow", "", "packets", "bytes", "from", "for")
+_FLOW_HEAD = ("flow", "", "packets", "bytes", "for", "")
 
 
 def _flow(one: FlowFacts) -> tuple[str, ...]:
-    return (
-        str(one.number),
-        str(one),
-        f"{sum(one.packets):,}",
-        size(sum(one.bytes)),
-        duration(one.first_ns),
-        duration(one.last_ns - one.first_ns),
-    )
+    lasted = duration(one.last_ns - one.first_ns)
+    return (str(one.number), str(one), f"{sum(one.packets):,}", size(sum(one.bytes)), lasted, ", ".join(_tcp(one)))
+
+
+def _tcp(one: FlowFacts) -> Iterator[str]:
+    """What is to be said of a connection: its handshake and round trip, and whatever did not go smoothly."""
+    if one.tcp is None:
+        return
+    if one.handshake_ns is not None:
+        yield f"handshake {duration(one.handshake_ns)}"
+    trips = [side.rtt_p50_ns for side in one.tcp if side.rtt_p50_ns is not None]
+    if trips:
+        yield f"RTT {duration(max(trips))}"
+    again = sum(side.retransmissions for side in one.tcp)
+    if again:
+        kinds = {"fast": sum(side.fast for side in one.tcp), "spurious": sum(side.spurious for side in one.tcp)}
+        told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+        yield f"{again:,} sent again" + (f" ({told})" if told else "")
+    for words, count in (
+        ("out of order", sum(side.out_of_order for side in one.tcp)),
+        ("duplicate ACKs", sum(side.duplicate_acks for side in one.tcp)),
+        ("zero windows", sum(side.zero_windows for side in one.tcp)),
+        ("bytes not captured", sum(side.missing_bytes for side in one.tcp)),
+    ):
+        if count:
+            yield f"{count:,} {words}"
+    yield from (f"reset by {end}" for end, side in zip(one.ends, one.tcp, strict=True) if side.resets)
 
 
 def packet_lines(steps: Iterable[Step | Gap]) -> Iterator[Text]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab.captures.columns import I32, I64, Flags
-from lab.look.flow_facts import Conversations
+from lab.captures.tcp_marks import Mark
+from lab.look.conversations import Conversations
 from lab.look.paths import PathFacts
 from lab.look.subject import Side, Subject
 from lab.packets import ACK, FIN, SYN, TCP
@@ -16,32 +17,54 @@ from lab.report.figures import Delays, Points, Way
 
 SEQUENCE_NUMBERS = 1 << 32
 NONE = Points.of([], [])
+_AGAIN = Mark.RETRANSMISSION | Mark.FAST_RETRANSMISSION | Mark.SPURIOUS_RETRANSMISSION
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A TCP connection, or all else that two nodes said to each other, with a way for each direction."""
+    """A TCP connection, or all else that two nodes said to each other: its packets' places in `Subject.main`.
+
+    `trouble` counts those that were lost, and those that TCP sent again.
+    """
 
     name: str
+    tcp: bool
+    places: I64
+    trouble: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is drawn of a conversation: a way for each direction; and of TCP round trips in ms, by who measured them."""
+
     ways: tuple[Way, ...]
+    round_trips: tuple[tuple[str, Points], ...]
 
 
 def conversations(subject: Subject, flows: Conversations, paths: Sequence[PathFacts]) -> list[Conversation]:
-    """In the order they began. A TCP connection may be lost in a crowd of them; so each is drawn by itself."""
+    """In the order they began."""
     side = subject.main
-    is_lost = _lost(side, paths)
+    troubled = _lost(side, paths) | ((flows.marked.marks & _AGAIN.value) != 0)
     tcp = side.columns.protocol == TCP
-    found = []
-    for name, places in (*_connections(flows, np.flatnonzero(tcp)), *_pairs(subject, side, np.flatnonzero(~tcp))):
-        forth = places[side.source[places] == side.source[places[0]]]
-        back = places[side.source[places] != side.source[places[0]]]
-        ways = [
-            _stream(subject, side, one, other, is_lost) if tcp[places[0]] else _count(subject, side, one, is_lost)
-            for one, other in ((forth, back), (back, forth))
-            if len(one)
-        ]
-        found.append((places[0], Conversation(name, tuple(ways))))
-    return [conversation for _, conversation in sorted(found, key=lambda one: one[0])]
+    named = (*_connections(flows, np.flatnonzero(tcp)), *_pairs(subject, side, np.flatnonzero(~tcp)))
+    found = [
+        Conversation(name, bool(tcp[places[0]]), places, int(np.count_nonzero(troubled[places])))
+        for name, places in named
+    ]
+    return sorted(found, key=lambda one: int(one.places[0]))
+
+
+def course(subject: Subject, conversation: Conversation, paths: Sequence[PathFacts]) -> Course:
+    """Both directions of it; one that is silent is left out."""
+    side, places = subject.main, conversation.places
+    is_lost = _lost(side, paths)
+    forth = places[side.source[places] == side.source[places[0]]]
+    back = places[side.source[places] != side.source[places[0]]]
+    if not conversation.tcp:
+        return Course(tuple(_count(subject, side, one, is_lost) for one in (forth, back) if len(one)), ())
+    streams = [_Stream(subject, one, other) for one, other in ((forth, back), (back, forth)) if len(one)]
+    trips = ((one.sender, one.round_trips()) for one in streams)
+    return Course(tuple(one.way(is_lost) for one in streams), tuple(trip for trip in trips if len(trip[1])))
 
 
 def _lost(side: Side, paths: Sequence[PathFacts]) -> Flags:
@@ -54,7 +77,7 @@ def _lost(side: Side, paths: Sequence[PathFacts]) -> Flags:
 
 
 def _connections(flows: Conversations, tcp: I64) -> Iterator[tuple[str, I64]]:
-    for number, places in _groups(flows.of[tcp], tcp):
+    for number, places in _groups(flows.marked.flow[tcp], tcp):
         if number >= 0:
             yield f"{' to '.join(flows.all[number].ends)}", places
 
@@ -78,38 +101,70 @@ def _path(sent: Side, places: I64, nodes: tuple[str, ...]) -> str:
     return f"{nodes[sent.source[places[0]]]}->{nodes[sent.target[places[0]]]}"
 
 
-def _stream(subject: Subject, sent: Side, places: I64, answers: I64, is_lost: Flags) -> Way:
-    """A direction of a TCP connection in bytes. What lies below the highest byte sent before is sent again: the
-    capture is the sender's own, so that no network has changed the order (RFC 9293, 3.4)."""
-    columns = sent.columns
-    takes = columns.payload[places].astype(np.int64) + ((columns.flags[places] & (SYN | FIN)) != 0)
-    first = int(columns.seq[places[0]])
-    start = (columns.seq[places].astype(np.int64) - first) % SEQUENCE_NUMBERS
-    ends = np.maximum.accumulate(start + takes)
-    before = np.concatenate(([0], ends[:-1]))
-    says = takes > 0
-    again = says & (start < before)
-    times = sent.time_ns[places] / 1e9
-    lost = is_lost[places]
-    return Way(
-        _path(sent, places, subject.nodes),
-        "bytes",
-        Points.of(times[says & ~again], start[says & ~again]),
-        Points.of(times[lost], start[lost]),
-        Points.of(times[again], start[again]),
-        _acknowledged(subject, answers, sent, first),
-    )
+class _Stream:
+    """A direction of a TCP connection, in bytes from its first sequence number on.
 
+    What lies below the highest byte sent before is sent again: the capture is the sender's own, so that no network has
+    changed the order (RFC 9293, 3.4).
+    """
 
-def _acknowledged(subject: Subject, answers: I64, sent: Side, first: int) -> Points:
-    """What the sender knew to have arrived, when it learnt that: from the answers as delivered."""
-    delivered = subject.delivered
-    if delivered is None or not len(answers):
-        return NONE
-    came = np.flatnonzero(np.isin(delivered.ids, sent.ids[answers]) & ((delivered.columns.flags & ACK) != 0))
-    came = came[np.argsort(delivered.time_ns[came], kind="stable")]
-    known = (delivered.columns.ack[came].astype(np.int64) - first) % SEQUENCE_NUMBERS
-    return Points.of(delivered.time_ns[came] / 1e9, np.maximum.accumulate(known))
+    def __init__(self, subject: Subject, places: I64, answers: I64) -> None:
+        sent = subject.main
+        columns = sent.columns
+        takes = columns.payload[places].astype(np.int64) + ((columns.flags[places] & (SYN | FIN)) != 0)
+        first = int(columns.seq[places[0]])
+        self.path = _path(sent, places, subject.nodes)
+        self.sender = f"{subject.nodes[sent.source[places[0]]]}:{columns.source_port[places[0]]}"
+        self._places = places
+        self._times = sent.time_ns[places]
+        self._start = (columns.seq[places].astype(np.int64) - first) % SEQUENCE_NUMBERS
+        self._end = self._start + takes
+        self._says = takes > 0
+        before = np.concatenate(([0], np.maximum.accumulate(self._end)[:-1]))
+        self._again = self._says & (self._start < before)
+        self._heard = self._acknowledgements(subject, answers, first)
+
+    def way(self, is_lost: Flags) -> Way:
+        seconds, lost = self._times / 1e9, is_lost[self._places]
+        anew = self._says & ~self._again
+        heard_at, heard = self._heard
+        return Way(
+            self.path,
+            "bytes",
+            Points.of(seconds[anew], self._start[anew]),
+            Points.of(seconds[lost], self._start[lost]),
+            Points.of(seconds[self._again], self._start[self._again]),
+            Points.of(heard_at / 1e9, heard),
+        )
+
+    def round_trips(self) -> Points:
+        """From a segment's sending to the first acknowledgement of it that its sender got, in ms (RFC 6298, 3).
+
+        An acknowledgement measures the newest segment that it covers. None is measured of what was sent twice: nobody
+        knows which of the two was answered (Karn's rule, RFC 6298, 3).
+        """
+        anew = np.flatnonzero(self._says & ~self._again)
+        heard_at, heard = self._heard
+        advances = np.flatnonzero(np.diff(heard, prepend=0) > 0)
+        newest = np.searchsorted(self._end[anew], heard[advances], side="right") - 1
+        known = newest >= 0
+        segment, at = anew[newest[known]], heard_at[advances[known]]
+        _, first = np.unique(segment, return_index=True)
+        segment, at = segment[first], at[first]
+        once = ~np.isin(self._start[segment], self._start[self._again])
+        return Points.of(at[once] / 1e9, (at[once] - self._times[segment[once]]) / 1e6)
+
+    def _acknowledgements(self, subject: Subject, answers: I64, first: int) -> tuple[I64, I64]:
+        """(when, how far): what the sender knew to have arrived, from the answers as they were delivered to it."""
+        delivered = subject.delivered
+        if delivered is None or not len(answers):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        came = np.flatnonzero(np.isin(delivered.ids, subject.main.ids[answers]))
+        came = came[(delivered.columns.flags[came] & ACK) != 0]
+        came = came[np.argsort(delivered.time_ns[came], kind="stable")]
+        known = (delivered.columns.ack[came].astype(np.int64) - first) % SEQUENCE_NUMBERS
+        sane = known <= self._end.max()  # a fault may have changed the number
+        return delivered.time_ns[came][sane], np.maximum.accumulate(known[sane])
 
 
 def _count(subject: Subject, sent: Side, places: I64, is_lost: Flags) -> Way:

@@ -80,6 +80,25 @@ def test_a_capture_says_what_cannot_be_known_of_it(run: Path) -> None:
     assert "path " not in text
 
 
+def test_captures_of_both_ends_have_paths_but_no_ledger(run: Path) -> None:
+    both = run / "both"
+    both.mkdir()
+    (run / "sent.pcapng").rename(both / "a.pcapng")
+    (run / "delivered.pcapng").rename(both / "b.pcapng")
+    facts = inspect_json(both)
+    assert len(facts["captures"]) == 2
+    assert {"path": "10.77.0.2->10.77.0.3", "sent": 3}.items() <= facts["paths"][0].items()
+    assert all(one["asked_ns"]["p50"] is None for one in facts["paths"])
+
+
+def test_a_run_whose_captures_are_gone_still_has_its_verdict(run: Path) -> None:
+    for name in ("sent.pcapng", "delivered.pcapng"):
+        (run / name).unlink()
+    assert inspect(run).startswith("mine   netns/wire   seed 7   PASS")
+    with pytest.raises(UsageError, match="no capture to read"):
+        inspect(run, "--ladder")
+
+
 def test_as_json(run: Path) -> None:
     facts = inspect_json(run)
     assert facts["result"]["verdict"] == "PASS"

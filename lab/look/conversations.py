@@ -1,0 +1,60 @@
+"""The flows of a subject's capture: which packets are whose, and what TCP's analysis says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lab.captures.columns import I32, Flags
+from lab.captures.tcp import TcpAnalysis
+from lab.errors import UsageError
+from lab.look.build_ladder import Keep
+from lab.look.flow_facts import FlowFacts, flow_facts
+from lab.look.subject import Side, Subject
+
+
+class Conversations:
+    """Of the capture that is gone through (`Subject.main`). `of` is each packet's place in `all`, or -1."""
+
+    def __init__(self, subject: Subject) -> None:
+        main = subject.main
+        analysis = TcpAnalysis()
+        self._subject = subject
+        self.marked = analysis.feed(main.file, main.columns)
+        self.of: I32 = self.marked.flow
+        flows, first = np.unique(self.of, return_index=True)
+        begin = dict(zip(flows.tolist(), first.tolist(), strict=True))
+        self.all: Sequence[FlowFacts] = []
+        for flow in analysis.flows:
+            at = begin[flow.index]
+            hosts = (subject.nodes[main.source[at]], subject.nodes[main.target[at]])
+            names = {end: f"{host}:{end.port}" for end, host in zip(flow.ends, hosts, strict=True)}
+            self.all.append(flow_facts(flow, analysis.tcp.get(flow.index), subject.start_ns, names.__getitem__))
+
+    def keep(self, number: int) -> Keep:
+        """The packets of one flow. UsageError where there is no flow of that number."""
+        if not 1 <= number <= len(self.all):
+            count = len(self.all)
+            expected = f"expected 1 to {count}" if count else "there is none"
+            raise UsageError(f"--flow {number}: no such flow in {self._subject.path}; {expected}")
+        facts = self.all[number - 1]
+
+        def keep(side: Side) -> Flags:
+            if side is self._subject.main:
+                return np.asarray(self.of == number - 1)
+            return _between(self._subject, side, facts)
+
+        return keep
+
+
+def _between(subject: Subject, side: Side, facts: FlowFacts) -> Flags:
+    """Of another capture: what has the same names and ports."""
+    (one, _, one_port), (other, _, other_port) = (end.rpartition(":") for end in facts.ends)
+    a, b = subject.nodes.index(one), subject.nodes.index(other)
+    columns = side.columns
+    there = (side.source == a) & (side.target == b)
+    there &= (columns.source_port == int(one_port)) & (columns.target_port == int(other_port))
+    back = (side.source == b) & (side.target == a)
+    back &= (columns.source_port == int(other_port)) & (columns.target_port == int(one_port))
+    return np.asarray(there | back)

@@ -1,0 +1,79 @@
+"""What there is to say of a subject as a whole: its captures, its paths, its flows.
+
+Of one capture from elsewhere it is made batch by batch, so that memory grows with the flows and not with the packets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.captures.files import CaptureFile
+from lab.captures.flows import Endpoint
+from lab.captures.tcp import TcpAnalysis
+from lab.look.conversations import Conversations
+from lab.look.flow_facts import FlowFacts, flow_facts
+from lab.look.paths import PathFacts, path_facts
+from lab.look.subject import NO_LEDGER, ONE_END, FaultWindow, Subject
+
+
+@dataclass(frozen=True)
+class CaptureSize:
+    """`bytes` of whole frames; `span_ns` from the first packet to the last."""
+
+    name: str
+    packets: int
+    bytes: int
+    span_ns: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """`start_ns` is time 0 (the first packet), since the epoch; `unknown` and `remarks` are sentences for people."""
+
+    captures: tuple[CaptureSize, ...]
+    start_ns: int
+    faults: tuple[FaultWindow, ...]
+    paths: tuple[PathFacts, ...]
+    flows: tuple[FlowFacts, ...]
+    unknown: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def overview(subject: Subject) -> Overview:
+    captures = []
+    for side in subject.captures:
+        span = int(side.time_ns.max() - side.time_ns.min()) if len(side) else 0
+        captures.append(CaptureSize(side.name, len(side), int(side.columns.original.sum()), span))
+    return Overview(
+        tuple(captures),
+        subject.start_ns,
+        subject.faults,
+        path_facts(subject),
+        tuple(Conversations(subject).all) if subject.captures else (),
+        subject.unknown,
+        subject.remarks,
+    )
+
+
+def overview_of_file(path: Path) -> Overview:
+    """Of one capture, without a ledger. UsageError where it is none."""
+    file, analysis = CaptureFile(path), TcpAnalysis()
+    packets = octets = 0
+    first: int | None = None
+    last = 0
+    for columns in file.batches():
+        packets += len(columns)
+        octets += int(columns.original.sum())
+        first = min(int(columns.time_ns.min()), first if first is not None else int(columns.time_ns[0]))
+        last = max(last, int(columns.time_ns.max()))
+        analysis.feed(file, columns)
+    start, names = first or 0, file.names
+
+    def name(end: Endpoint) -> str:
+        return f"{names.get(end.address, end.address)}:{end.port}"
+
+    flows = tuple(flow_facts(flow, analysis.tcp.get(flow.index), start, name) for flow in analysis.flows)
+    size = CaptureSize(path.name, packets, octets, last - start if packets else 0)
+    problems = tuple(f"{path.name}: {problem}" for problem in file.problems)
+    return Overview((size,), start, (), (), flows, (NO_LEDGER, ONE_END), problems)

@@ -1,0 +1,90 @@
+"""Flows of a subject: their numbers, names and facts; whose packets are whose; and which are worth a look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.errors import UsageError
+from lab.faults import Drop, Latency, Match
+from lab.look.conversations import Conversations
+from lab.look.overview import overview, overview_of_file
+from lab.look.paths import path_facts
+from lab.look.remarks import remarks
+from lab.look.subject import Subject, open_subject
+from lab.look.telling import telling
+from tests.unit.checks.histories import datagrams, record
+from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, tcp
+
+PORTS = (20_000, 30_000)
+
+
+def connection(port: int) -> list[bytes]:
+    """A handshake, and a segment that is sent twice."""
+    answer = {"source": TCP_SERVER, "target": CLIENT, "port": 8082, "to": port}
+    data = tcp(b"x" * 10, PSH | ACK, seq=1001, ack=5001, port=port)
+    return [
+        tcp(flags=SYN, seq=1000, port=port),
+        tcp(flags=SYN | ACK, seq=5000, ack=1001, **answer),  # type: ignore[arg-type]
+        tcp(seq=1001, ack=5001, port=port),
+        data,
+        data,
+        tcp(seq=5001, ack=1011, **answer),  # type: ignore[arg-type]
+    ]
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    """Two connections, of which the second loses its first data segment, and a datagram between them."""
+    fault = Drop(match=Match(payload="x" * 10, port=PORTS[1], which=1))
+    record(tmp_path, [*connection(PORTS[0])[:4], *datagrams([b"one"]), *connection(PORTS[1])], [(TO_TCP, fault)])
+    return open_subject(tmp_path)
+
+
+def test_flows_in_the_order_they_began(subject: Subject) -> None:
+    flows = Conversations(subject).all
+    assert [(one.number, one.stream, str(one), one.packets) for one in flows] == [
+        (1, 0, "tcp client:20000 <-> tcp-server:8082", (3, 1)),
+        (2, 0, "udp client:20000 <-> udp-server:41234", (1, 0)),
+        (3, 1, "tcp client:30000 <-> tcp-server:8082", (4, 2)),
+    ]
+    assert [one.handshake_ns for one in flows] == [2 * MS, None, 2 * MS]
+    assert [one.tcp and [side.retransmissions for side in one.tcp] for one in flows] == [[0, 0], None, [1, 0]]
+    assert flows[2].first_ns == 5 * MS
+
+
+def test_the_packets_of_one_flow(subject: Subject) -> None:
+    conversations = Conversations(subject)
+    assert conversations.keep(2)(subject.main).nonzero()[0].tolist() == [4]
+    assert subject.delivered is not None
+    assert conversations.keep(3)(subject.delivered).nonzero()[0].tolist() == [5, 6, 7, 8, 9]
+    for number in (0, 4):
+        with pytest.raises(UsageError, match="expected 1 to 3"):
+            conversations.keep(number)
+
+
+def test_the_flow_in_which_something_happened_is_told_first(subject: Subject) -> None:
+    assert telling(subject, Conversations(subject)) == [3]
+
+
+def test_where_nothing_happened_it_is_the_first(tmp_path: Path) -> None:
+    record(tmp_path, connection(PORTS[0])[:4], [(TO_TCP, Latency(delay_ms=5))])
+    quiet = open_subject(tmp_path)
+    assert telling(quiet, Conversations(quiet)) == [1]
+
+
+def test_a_segment_sent_again_says_what_it_repeats(subject: Subject) -> None:
+    assert remarks(subject, Conversations(subject), path_facts(subject)) == {10: ["repeats frame 9, which f1 dropped"]}
+
+
+def test_of_one_capture_tcps_analysis_is_all_there_is(subject: Subject) -> None:
+    alone = open_subject(subject.path / "sent.pcapng")
+    assert remarks(alone, Conversations(alone), path_facts(alone)) == {10: ["retransmission"]}
+
+
+def test_an_overview_made_in_one_pass_is_the_one_of_the_whole(subject: Subject) -> None:
+    file = subject.path / "sent.pcapng"
+    passed, whole = overview_of_file(file), overview(open_subject(file))
+    assert passed == whole
+    assert [one.packets for one in passed.captures] == [11]
