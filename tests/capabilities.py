@@ -19,6 +19,8 @@ KNOWN = {
     "junit-xsd": "the schema of a CI viewer (make junit-xsd)",
     "redis": "Debian's redis-server, for an example",
     "tshark": "Wireshark's tshark (apt-get install tshark)",
+    "chromium": "Chromium, which opens the reports (apt-get install chromium)",
+    "captures": "sample captures of other projects (make captures)",
     "docker": "a Docker engine with Compose v2 and the lab's images (make images)",
 }
 

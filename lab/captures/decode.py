@@ -24,6 +24,8 @@ _U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
 _IPV4, _IPV6, _VLANS = 0x0800, 0x86DD, (0x8100, 0x88A8, 0x9100)
 _TCP, _UDP = 6, 17
 _DNS_PORT, _DNS_HEADER = 53, 12
+_AF_INET6 = (10, 24, 28, 30)
+"""Of Linux, the BSDs and macOS."""
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60)
 _KIND_OF_VERSION = np.zeros(16, np.uint16)
@@ -166,11 +168,19 @@ class _Batch:
         self.kind[who] = self.rows(who, at, _U16)
         self.l3[who] = header
 
-    def raw(self, who: I64, at: int) -> None:
-        """An IP packet from an offset on: its version is its first four bits."""
-        who = self.whole(who, at, 1)
-        self.kind[who] = _KIND_OF_VERSION[self.rows(who, at, _U8) >> 4]
-        self.l3[who] = at
+    def raw(self, who: I64) -> None:
+        """An IP packet; its version is its first four bits."""
+        who = self.whole(who, 0, 1)
+        self.kind[who] = kind = _KIND_OF_VERSION[self.rows(who, 0, _U8) >> 4]
+        self.columns.cut[who[kind == 0]] = True
+
+    def loopback(self, who: I64) -> None:
+        """Behind an address family: a small number in the byte order of the host that captured."""
+        who = self.whole(who, 0, 4)
+        family = self.rows(who, 0, _U32).astype(np.uint32)
+        family = np.minimum(family, family.byteswap())
+        self.kind[who] = np.select([family == 2, np.isin(family, _AF_INET6)], [_IPV4, _IPV6], 0)
+        self.l3[who] = 4
 
     def _vlans(self) -> None:
         tagged = np.flatnonzero(np.isin(self.kind, _VLANS))
@@ -275,7 +285,7 @@ class _Batch:
         columns.flags[who] = head["flags"] & 0x1FF
         columns.window[who] = head["window"]
         columns.tcp_header[who] = header
-        self._payload(who, at, payload, (header >= 20) & (payload >= 0))
+        self._payload(who, at, payload, (header >= 20) & (payload >= 0) & (at <= self.captured[who]))
 
     def udp(self) -> None:
         columns = self.columns
@@ -317,21 +327,24 @@ def _blank(count: int) -> dict[str, Any]:
     return {name: np.zeros(count, kind) for name, kind in _FIELDS.items()}
 
 
-def _null(batch: _Batch, who: I64) -> None:
-    """The address family is a number of the capturing system's, in its byte order; what follows says what it is."""
-    batch.raw(who, 4)
+def _ipv4_only(batch: _Batch, who: I64) -> None:
+    batch.kind[who] = _IPV4
+
+
+def _ipv6_only(batch: _Batch, who: I64) -> None:
+    batch.kind[who] = _IPV6
 
 
 _LINKS: dict[int, Callable[[_Batch, I64], None]] = {
-    0: _null,
+    0: _Batch.loopback,
     1: lambda batch, who: batch.ethertype(who, 12, 14),
-    12: lambda batch, who: batch.raw(who, 0),
-    14: lambda batch, who: batch.raw(who, 0),
-    101: lambda batch, who: batch.raw(who, 0),
-    108: _null,
+    12: _Batch.raw,
+    14: _Batch.raw,
+    101: _Batch.raw,
+    108: _Batch.loopback,
     113: lambda batch, who: batch.ethertype(who, 14, 16),
-    228: lambda batch, who: batch.raw(who, 0),
-    229: lambda batch, who: batch.raw(who, 0),
+    228: _ipv4_only,
+    229: _ipv6_only,
     276: lambda batch, who: batch.ethertype(who, 0, 20),
 }
 """By LINKTYPE_ value: Ethernet, raw IP, BSD loopback, Linux cooked v1 and v2."""

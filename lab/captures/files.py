@@ -110,6 +110,6 @@ def _why_foreign(start: bytes) -> str:
         return "is empty; a capture begins with its format's header"
     if start[:2] == b"\x1f\x8b":
         return "is compressed; gunzip it first"
-    if start[:4] in pcap.MAGICS or pcapng.MAGIC.startswith(start[:4]):
+    if start[:4] in pcap.MAGICS or (pcapng.MAGIC.startswith(start[:4]) and len(start) < 12):
         return "ends within its format's header"
     return "is no capture in pcap or pcapng format"

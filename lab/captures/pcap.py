@@ -17,6 +17,7 @@ MAGICS = {
 }
 """How a file begins: its byte order, and how many nanoseconds the second half of its times counts in."""
 HEADER = 24
+_MAJOR = 2
 MAX_FRAME = 1 << 18
 """The largest frame that capture programs write (MAXIMUM_SNAPLEN of tcpdump(1)); a larger length is damage."""
 _RECORD = 16
@@ -27,6 +28,9 @@ class PcapReader(Reader):
         """`header`: the file's first 24 bytes."""
         super().__init__(file, HEADER)
         order, self._tick = MAGICS[header[:4]]
+        major = struct.unpack_from(order + "H", header, 4)[0]
+        if major != _MAJOR:
+            self._damage(0, f"a file of version {major}, only {_MAJOR} is known")
         # The high half of the word is about checksums at the frames' end.
         self._link_type = struct.unpack_from(order + "I", header, 20)[0] & 0xFFFF
         self._captured = struct.Struct(order + "8xI")

@@ -23,6 +23,7 @@ MAGIC = b"\x0a\x0d\x0d\x0a"
 Order = Literal["little", "big"]
 ORDERS: dict[bytes, Order] = {b"\x4d\x3c\x2b\x1a": "little", b"\x1a\x2b\x3c\x4d": "big"}
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 4, 6
+_MAJOR = 1
 _LEAST, _LEAST_SECTION, _LEAST_INTERFACE, _LEAST_PACKET, _LEAST_SIMPLE = 12, 28, 20, 32, 16
 """Sizes of blocks without options, names or frame."""
 PACKET_HEAD, _SIMPLE_HEAD = 28, 12
@@ -116,7 +117,7 @@ class PcapngReader(Reader):
 
     def _section(self, at: int) -> Frames | None:
         data, base = self.window.data, self.window.start
-        if at + _LEAST_SECTION > len(data):
+        if at + _LEAST > len(data):
             return None
         order = ORDERS.get(data[at + 8 : at + 12])
         if order is None:
@@ -124,10 +125,14 @@ class PcapngReader(Reader):
             return None
         self._use(order)
         size = self._start.unpack_from(data, at)[1]
-        if at + size > len(data):
+        if at + max(size, _LEAST_SECTION) > len(data):
             return None
         if size < _LEAST_SECTION or size % 4 or data[at + 4 : at + 8] != data[at + size - 4 : at + size]:
             self._damage(base + at, f"a section header of {size} bytes contradicts itself")
+            return None
+        major = int.from_bytes(data[at + 12 : at + 14], order)
+        if major != _MAJOR:
+            self._damage(base + at, f"a section of version {major}, only {_MAJOR} is known")
             return None
         self.position += size
         self._first = len(self.interfaces)
