@@ -18,6 +18,8 @@ _LASTING = (
 )  # fmt: skip
 """What no router changes (RFC 1812, 5.2.2 to 5.3: TTL and header checksum do change, and so may type of service)."""
 
+_TCP_OPTIONS_AT = 20
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -25,7 +27,7 @@ class Pairing:
 
     `of` says for each delivered packet which one it is of `sent` (its place in that array), or -1: nobody sent it.
     `changed` says for each delivered packet whether its bytes are others than were sent. `ambiguous` counts packets
-    that were matched by their order alone, because others just like them were sent and not all of them arrived once.
+    that were matched by their times alone, because others just like them were sent and not all of them arrived once.
     """
 
     sent: I64
@@ -53,20 +55,23 @@ def by_ids(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pair
 def match(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pairing:
     """Packets of two captures, by what stands in their headers above the link and does not change on the way.
 
-    First with the payload's size and CRC-32: where several alike were sent, the first to arrive is taken for the first
-    that was sent. Then, among those left over, without: an arrival whose headers are like one packet's only is that
-    one, changed. (A datagram without an IP id is like many; changed, it counts as lost, and as never sent.) A payload
-    that either capture cut off is not compared at all.
+    First with a CRC-32 of the payload, and of TCP's options, which tell one sending from the next (RFC 7323, 3). Where
+    several alike were sent and not all of them arrived once, those are taken whose delay is nearest to the usual one.
+    Then, among those left over, without: an arrival whose headers are like one packet's only is that one, changed. (A
+    datagram without an IP id is like many; changed, it counts as lost, and as never sent.) A payload that either
+    capture cut off is not compared at all.
     """
     whole = _whole(sent, sent_at) and _whole(delivered, delivered_at)
-    of, guessed = _in_order(*_groups(_keys(sent, sent_at, whole), _keys(delivered, delivered_at, whole)))
+    ours, theirs = _groups(_keys(sent, sent_at, whole), _keys(delivered, delivered_at, whole))
+    of, guessed = _in_order(ours, theirs)
+    _take_nearest(of, guessed, ours, theirs, sent.time_ns[sent_at], delivered.time_ns[delivered_at])
     changed = np.zeros(len(of), bool)
     if whole:
         here, there = np.setdiff1d(np.arange(len(sent_at)), of), np.flatnonzero(of < 0)
-        ours, theirs = _keys(sent, sent_at[here], False), _keys(delivered, delivered_at[there], False)
-        of[there] = np.append(here, -1)[_alone(*_groups(ours, theirs))]
+        alone = _alone(*_groups(_keys(sent, sent_at[here], False), _keys(delivered, delivered_at[there], False)))
+        of[there] = np.append(here, -1)[alone]
         changed[there] = of[there] >= 0
-    return Pairing(sent_at, delivered_at, of, changed, guessed)
+    return Pairing(sent_at, delivered_at, of, changed, int(np.isin(ours, guessed).sum()))
 
 
 def _whole(side: Side, at: I64) -> bool:
@@ -74,16 +79,23 @@ def _whole(side: Side, at: I64) -> bool:
     return bool(np.all(columns.captured[at] >= columns.original[at]))
 
 
-def _keys(side: Side, at: I64, with_payload: bool) -> list[NDArray[np.generic]]:
+def _keys(side: Side, at: I64, with_content: bool) -> list[NDArray[np.generic]]:
     columns = side.columns
     keys = [getattr(columns, name)[at] for name in _LASTING]
-    if with_payload:
-        starts = columns.payload_at[at].astype(np.int64)
-        ends = (starts + columns.payload[at]).tolist()
-        places = zip(at.tolist(), starts.tolist(), ends, strict=True)
-        crcs = [crc32(side.frame(index)[start:end]) for index, start, end in places]
-        keys += [columns.ip_bytes[at], np.array(crcs, np.uint32)]
+    if with_content:
+        header, payload = columns.tcp_header[at].tolist(), columns.payload[at].tolist()
+        places = zip(at.tolist(), header, columns.payload_at[at].tolist(), payload, strict=True)
+        keys += [
+            columns.ip_bytes[at],
+            np.array([_content(side.frame(index), *rest) for index, *rest in places], np.uint32),
+        ]
     return keys
+
+
+def _content(frame: bytes, tcp_header: int, payload_at: int, payload: int) -> int:
+    """Without TCP's checksum: at its sender a network card may yet have to fill it in."""
+    options_at = payload_at - max(0, tcp_header - _TCP_OPTIONS_AT)
+    return crc32(frame[options_at : payload_at + payload])
 
 
 def _groups(sent: list[NDArray[np.generic]], delivered: list[NDArray[np.generic]]) -> tuple[I64, I64]:
@@ -92,20 +104,54 @@ def _groups(sent: list[NDArray[np.generic]], delivered: list[NDArray[np.generic]
     return group[: len(sent[0])], group[len(sent[0]) :]
 
 
-def _in_order(sent: I64, delivered: I64) -> tuple[I64, int]:
-    """For each delivered packet the one sent, -1 for none; and how many of them are a guess.
+def _in_order(sent: I64, delivered: I64) -> tuple[I64, I64]:
+    """For each delivered packet the one sent, -1 for none; and the groups in which that is a guess.
 
     In a group of k alike, the n-th to arrive is the n-th sent, and all from the k-th on are the last one's copies.
     """
     total = int(max(sent.max(initial=-1), delivered.max(initial=-1))) + 1
-    counts = np.bincount(sent, minlength=total)
-    arrived = np.bincount(delivered, minlength=total)
+    counts, arrived = np.bincount(sent, minlength=total), np.bincount(delivered, minlength=total)
     order = np.argsort(sent, kind="stable")
     starts = np.cumsum(counts) - counts
     rank = np.minimum(_rank(delivered, arrived), counts[delivered] - 1)
     found = np.where(counts[delivered] > 0, np.append(order, -1)[starts[delivered] + np.maximum(rank, 0)], -1)
-    guessed = (counts > 1) & (arrived > 0) & (arrived != counts)
-    return found, int(counts[guessed].sum())
+    return found, np.flatnonzero((counts > 1) & (arrived > 0) & (arrived != counts))
+
+
+def _take_nearest(of: I64, guessed: I64, sent: I64, delivered: I64, sent_ns: I64, delivered_ns: I64) -> None:
+    """Set `of` anew in each guessed group of which fewer arrived than were sent."""
+    paired = np.flatnonzero(of >= 0)
+    if not len(guessed) or not len(paired):
+        return
+    later = delivered_ns[paired] - sent_ns[of[paired]]
+    sure = ~np.isin(delivered[paired], guessed)
+    # Taken in order, what comes before the first loss is right, and all that follows seems later than it is.
+    usual = int(np.median(later[sure]) if sure.any() else later.min())
+    ours, theirs = _members(sent, guessed), _members(delivered, guessed)
+    for here, there in zip(ours, theirs, strict=True):
+        if len(there) < len(here):
+            of[there] = here[_nearest((sent_ns[here] + usual).tolist(), delivered_ns[there].tolist())]
+
+
+def _members(group: I64, wanted: I64) -> list[I64]:
+    """The elements of each of these groups, in order."""
+    order = np.argsort(group, kind="stable")
+    first = np.searchsorted(group[order], wanted, side="left")
+    last = np.searchsorted(group[order], wanted, side="right")
+    return [order[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+
+
+def _nearest(expected: list[int], times: list[int]) -> list[int]:
+    """For each of fewer times the place of one that was expected about then, each only once and in order."""
+    places: list[int] = []
+    at = 0
+    for number, time in enumerate(times):
+        last = len(expected) - len(times) + number  # leaves one for each that is to come
+        while at < last and abs(expected[at + 1] - time) <= abs(expected[at] - time):
+            at += 1
+        places.append(at)
+        at += 1
+    return places
 
 
 def _alone(sent: I64, delivered: I64) -> I64:

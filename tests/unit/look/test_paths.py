@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from lab.evidence.files import CaptureWriter
 from lab.evidence.pcapng import Capture
 from lab.evidence.reader import read_ledger
 from lab.faults import Corrupt, Duplicate, Effect, Latency, Loss, Match, Reset
+from lab.look.pairing import match
 from lab.look.paths import PathFacts, path_facts
 from lab.look.subject import open_subject
 from tests.unit.checks.histories import datagrams, record
 from tests.unit.look.ends import tcpdumps
-from tests.virtual_wire import ACK, CLIENT, FROM_UDP, MS, TO_TCP, TO_UDP, UDP_SERVER, tcp, udp
+from tests.virtual_wire import ACK, CLIENT, FROM_UDP, MS, TCP_SERVER, TO_TCP, TO_UDP, UDP_SERVER, ip_frame, tcp, udp
 
 HARD = [
     (TO_UDP, Loss(percent=20)),
@@ -172,13 +174,33 @@ def test_what_came_before_and_after_the_other_capture_is_not_lost(tmp_path: Path
     assert (facts.sent, facts.losses.lost, facts.delivered) == (6, 1, 5)
 
 
-def test_packets_that_look_alike_are_matched_in_order_and_said_to_be_a_guess(tmp_path: Path) -> None:
-    record(tmp_path, datagrams([b"same"] * 4), [(TO_UDP, Loss(nth=2)), (TO_UDP, Latency(delay_ms=1))])
+def test_packets_that_look_alike_are_matched_by_the_usual_delay_and_said_to_be_a_guess(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"same"] * 6), [(TO_UDP, Loss(nth=[2, 5])), (TO_UDP, Latency(delay_ms=1))])
     facts = of(tcpdumps(tmp_path, tmp_path / "ends", "client", "udp-server"), "10.77.0.2->10.77.0.4")
-    assert (facts.sent, facts.pairing.ambiguous) == (3, 4)
+    assert facts.arrived.tolist() == [True, False, True, True, False, True]
+    assert set(facts.delay_ns[facts.arrived].tolist()) == {MS}
+    assert facts.pairing.ambiguous == 6
     record(tmp_path, datagrams([b"same"] * 4), [(TO_UDP, Latency(delay_ms=1))])
     facts = of(tcpdumps(tmp_path, tmp_path / "again", "client", "udp-server"), "10.77.0.2->10.77.0.4")
     assert (facts.sent, facts.delivered, facts.pairing.ambiguous) == (4, 4, 0)
+
+
+def test_two_sendings_of_a_segment_are_told_apart_by_their_timestamps(tmp_path: Path) -> None:
+    """Alike but for TCP's options (RFC 7323): the first is lost, and the second's delay is its own."""
+    frames = [_with_timestamp(1), _with_timestamp(300)]
+    record(tmp_path, frames, [(TO_TCP, Loss(nth=1)), (TO_TCP, Latency(delay_ms=1))], gap=300 * MS)
+    folder = tcpdumps(tmp_path, tmp_path / "ends", "client", "tcp-server")
+    subject = open_subject(folder)
+    sides = {side.name: side for side in subject.captures}
+    sent, delivered = sides["at-client.pcapng"], sides["at-tcp-server.pcapng"]
+    pairing = match(sent, np.arange(2), delivered, np.arange(1))
+    assert (pairing.of.tolist(), pairing.ambiguous, pairing.changed.tolist()) == ([1], 0, [False])
+
+
+def _with_timestamp(value: int) -> bytes:
+    options = b"\x01\x01\x08\x0a" + struct.pack("!II", value, 0)
+    segment = struct.pack("!HHIIBBHHH", 20_000, 8082, 1000, 5000, 8 << 4, ACK, 65_535, 0, 0) + options + b"abc"
+    return ip_frame(CLIENT, TCP_SERVER, 6, segment, 6, 16)
 
 
 def test_a_forged_packet_is_the_ledgers_too(tmp_path: Path) -> None:
