@@ -39,6 +39,8 @@ class Worker:
             # A late answer must not pass for the next order's. The process finds out and ends, and the lab with it.
             self._channel.close()
             raise LabFailure(f"the {self._name} gave no answer within {seconds:g} s") from error
+        except ConnectionResetError as error:
+            raise LabFailure(f"the {self._name} ended, and had not read its last order") from error
         if not data:
             raise LabFailure(f"the {self._name} ended")
         answer: dict[str, Any] = json.loads(data)

@@ -53,6 +53,16 @@ def test_a_process_that_ends_before_it_is_ready_is_the_lab_s_failure() -> None:
             Worker("wire", ours)
 
 
+def test_a_process_that_ends_with_an_order_unread_is_the_lab_s_failure() -> None:
+    """The kernel resets the connection then, instead of closing it (unix(7)): it came as the lab went down."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.send(b'{"do": "flush"}')
+        theirs.close()
+        with pytest.raises(LabFailure, match="the wire ended"):
+            Worker("wire", ours)
+
+
 def test_silence_has_a_limit(ends: tuple[socket.socket, socket.socket]) -> None:
     worker = Worker("wire", ends[0])
     with pytest.raises(LabFailure, match=r"no answer within 0\.01 s"):
