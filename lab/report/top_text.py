@@ -110,8 +110,8 @@ def _told(view: View, path: str) -> Text:
     """`loss 5%`, and below it `120 packets, 1 connections, 6 dropped +2`."""
     counts, lately = view.paths.get(path, Counts()), view.lately.paths.get(path, Counts())
     told = [_event(field, getattr(counts, field), getattr(lately, field)) for field in _TOLD if getattr(counts, field)]
-    faults = view.faults.get(path)
-    return Text("\n").join([*([Text("; ".join(faults), "yellow")] if faults else ()), Text(", ").join(told)])
+    faults = Text("; ".join(view.faults.get(path, ())), "yellow")
+    return Text("\n").join(part for part in (faults, Text(", ").join(told)) if part)
 
 
 def _event(field: str, count: int, lately: int | None) -> Text:
