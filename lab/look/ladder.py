@@ -159,7 +159,7 @@ class Ladder:
 
 
 def chosen(ladder: Ladder, *, around: frozenset[int] = frozenset(), most: int = MOST) -> list[Step | Gap]:
-    """What is worth showing of a ladder that is not short, with gaps between.
+    """What is worth showing of a ladder that is not short, with gaps between; its beginning where nothing happened.
 
     First the handshake and the packets of `around` (ledger ids, of findings); then the first packet of each kind of
     story; then the others in their order, each with what was sent just before and after it, until there are `most`.
@@ -167,6 +167,8 @@ def chosen(ladder: Ladder, *, around: frozenset[int] = frozenset(), most: int = 
     steps = ladder.steps
     if len(steps) <= SHORT:
         return list(steps)
+    if not any(step.stories or step.ledger in around for step in steps):
+        return list(_with_gaps(steps, range(SHORT)))
     shown = set(range(OPENING))
     told: set[str] = set()
     first, other = [], []
