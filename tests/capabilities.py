@@ -18,6 +18,7 @@ KNOWN = {
     "user": "root, to make an ordinary user who then runs the lab",
     "junit-xsd": "the schema of a CI viewer (make junit-xsd)",
     "redis": "Debian's redis-server, for an example",
+    "tcpdump": "tcpdump (apt-get install tcpdump)",
     "tshark": "Wireshark's tshark (apt-get install tshark)",
     "chromium": "Chromium, which opens the reports (apt-get install chromium)",
     "captures": "sample captures of other projects (make captures)",
