@@ -52,9 +52,11 @@ def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
 def lab_of(what: Path) -> Lab:
     """The lab that runs with this name, or with its evidence in this folder. UsageError where there is none."""
     names = control.running()
-    for name in names:
-        if str(what) == name or Lab(name).status()["evidence"] == str(what.resolve()):
-            return Lab(name)
+    if str(what) in names:
+        return Lab(str(what))
+    for lab in map(Lab, names):
+        if lab.status()["evidence"] == str(what.resolve()):
+            return lab
     raise UsageError(f"{what}: no lab of this name or with this evidence is up (up: {', '.join(names) or 'none'})")
 
 
