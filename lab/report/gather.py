@@ -273,12 +273,21 @@ def _tables(paths: Sequence[PathFacts], flows: Sequence[FlowFacts]) -> Iterator[
         )  # fmt: skip
         yield Table("paths", "Paths", columns, tuple(map(_path_row, paths)))
     if flows:
-        heads = ("#flow", "between", "#packets", "#bytes", "#from s", "#for s")
+        heads = (
+            "#flow", "between", "#packets", "#bytes", "#from s", "#for s", "#handshake ms", "#sent again",
+            "#out of order", "#duplicate ACKs", "resets",
+        )  # fmt: skip
         note = f"The first {FLOWS_SHOWN} of {len(flows):,} flows." if len(flows) > FLOWS_SHOWN else ""
         yield Table("flows", "Flows", heads, tuple(map(_flow_row, flows[:FLOWS_SHOWN])), note)
 
 
 def _flow_row(flow: FlowFacts) -> tuple[str, ...]:
+    sides = flow.tcp or ()
+    counts = (
+        sum(side.retransmissions for side in sides),
+        sum(side.out_of_order for side in sides),
+        sum(side.duplicate_acks for side in sides),
+    )
     return (
         str(flow.number),
         str(flow),
@@ -286,6 +295,9 @@ def _flow_row(flow: FlowFacts) -> tuple[str, ...]:
         f"{sum(flow.bytes):,}",
         f"{flow.first_ns / 1e9:.3f}",
         f"{(flow.last_ns - flow.first_ns) / 1e9:.3f}",
+        _ms(flow.handshake_ns),
+        *(f"{count:,}" if flow.tcp else "–" for count in counts),
+        ", ".join(f"by {end}" for end, side in zip(flow.ends, sides, strict=False) if side.resets) or "–",
     )
 
 
