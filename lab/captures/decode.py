@@ -21,15 +21,17 @@ from lab.captures.reader import Frames
 from lab.captures.window import Window, gather
 
 _U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
-_IPV4, _IPV6, _VLANS = 0x0800, 0x86DD, (0x8100, 0x88A8, 0x9100)
+_IPV4, _IPV6 = 0x0800, 0x86DD
 _TCP, _UDP = 6, 17
 _DNS_PORT, _DNS_HEADER = 53, 12
 _AF_INET6 = (10, 24, 28, 30)
 """Of Linux, the BSDs and macOS."""
 _FRAGMENT, _AUTHENTICATION = 44, 51
-_EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60)
 _KIND_OF_VERSION = np.zeros(16, np.uint16)
 _KIND_OF_VERSION[4], _KIND_OF_VERSION[6] = _IPV4, _IPV6
+_IS_TAG, _IS_EXTENSION = np.zeros(1 << 16, np.bool_), np.zeros(1 << 8, np.bool_)
+_IS_TAG[[0x8100, 0x88A8, 0x9100]] = True
+_IS_EXTENSION[[0, 43, _FRAGMENT, _AUTHENTICATION, 60]] = True
 _FIELDS = {
     "ip": "u1",
     "source_high": "u8",
@@ -183,7 +185,7 @@ class _Batch:
         self.l3[who] = 4
 
     def _vlans(self) -> None:
-        tagged = np.flatnonzero(np.isin(self.kind, _VLANS))
+        tagged = np.flatnonzero(_IS_TAG[self.kind])
         for _ in range(_MAX_LAYERS):
             if not len(tagged):
                 return
@@ -191,7 +193,7 @@ class _Batch:
             tagged = self.whole(tagged, self.l3[tagged], 4)
             self.kind[tagged] = self.rows(tagged, self.l3[tagged] + 2, _U16)
             self.l3[tagged] += 4
-            tagged = tagged[np.isin(self.kind[tagged], _VLANS)]
+            tagged = tagged[_IS_TAG[self.kind[tagged]]]
         self.columns.cut[tagged] = True
 
     def ipv4(self) -> None:
@@ -243,7 +245,7 @@ class _Batch:
         """RFC 8200, 4; an authentication header (RFC 4302) counts its size in words, less 2."""
         columns = self.columns
         for _ in range(_MAX_LAYERS):
-            who = who[np.isin(columns.protocol[who], _EXTENSIONS)]
+            who = who[_IS_EXTENSION[columns.protocol[who]]]
             if not len(who):
                 return
             who = self.whole(who, self.l4[who], _EXTENSION_HEADER.itemsize)

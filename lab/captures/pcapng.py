@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.captures.columns import I64, Flags, address_text
-from lab.captures.reader import Frames, Interface, Reader
+from lab.captures.reader import NOTHING, Frames, Interface, Reader
 from lab.captures.window import SIZE, OpenFile, gather
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
@@ -96,7 +96,7 @@ class PcapngReader(Reader):
         starts: list[int] = []
         append = starts.append
         try:
-            for _ in range(blocks):
+            for _ in range(min(blocks, (len(data) - at) // _LEAST)):  # a size of 0 does not keep it here for long
                 kind, size = unpack(data, at)
                 if kind == _SECTION:
                     break
@@ -136,8 +136,7 @@ class PcapngReader(Reader):
             return None
         self.position += size
         self._first = len(self.interfaces)
-        none = np.empty(0, np.int64)
-        return self._frames(none, none, none, none)
+        return NOTHING
 
     def _first_interfaces(self, where: I64, kinds: I64, sizes: I64) -> I64:
         """Takes in interfaces and names; gives how many interfaces the section had before each block."""
@@ -184,6 +183,8 @@ class PcapngReader(Reader):
         short = chosen & (sizes < np.where(kinds == _SIMPLE, _LEAST_SIMPLE, _LEAST_PACKET))
         self._say_all(where[short], "a packet block is smaller than its fields")
         chosen &= ~short
+        if not chosen.any():
+            return NOTHING
         if not chosen.all():
             where, kinds, sizes, known = where[chosen], kinds[chosen], sizes[chosen], known[chosen]
         head = self._heads(where, kinds, sizes)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+
 from lab.captures.columns import I32, I64, U16, U32
 from lab.captures.window import SIZE, OpenFile, Window
 
@@ -37,6 +39,9 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.where)
+
+
+NOTHING = Frames(*(np.empty(0, kind) for kind in ("i8", "i8", "i4", "u2", "u4", "u4")))
 
 
 class Reader(ABC):

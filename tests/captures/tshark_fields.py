@@ -92,9 +92,10 @@ def _outer(row: dict[str, str]) -> Row:
 
 
 def _in_our_terms(row: Row) -> Row:
-    """tshark's offset of an IPv4 fragment counts in eights, and its TCP flags have the reserved bits."""
-    if "ip.frag_offset" in row:
-        row["ip.frag_offset"] *= 8
+    """tshark's offset of a fragment counts in eights, and its TCP flags have the reserved bits."""
+    for name in ("ip.frag_offset", "ipv6.fraghdr.offset"):
+        if name in row:
+            row[name] *= 8
     if "tcp.flags" in row:
         row["tcp.flags"] &= 0x1FF
     return row
