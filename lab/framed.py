@@ -11,7 +11,7 @@ from lab.look.build_ladder import Messages, packet_at
 from lab.look.messages import Message
 from lab.look.subject import Subject
 from lab.look.words import Direction, Numbering
-from lab.packets import TCP
+from lab.packets import SYN, TCP
 from lab.scenario import parse_scenario
 from lab.stack import TCP_PORTS
 from lab.workload import TcpWorkload
@@ -49,16 +49,22 @@ def _streams(subject: Subject, framings: dict[int, str]) -> dict[Direction, byte
     """What was sent each way, from the first byte on, as far as it lies in one piece."""
     side, columns = subject.main, subject.main.columns
     ports = np.array(list(framings), np.uint16)
-    framed = np.isin(columns.source_port, ports) | np.isin(columns.target_port, ports)
-    numbering, streams = Numbering(), dict[Direction, bytearray]()
-    for index in np.flatnonzero(framed & (columns.protocol == TCP)).tolist():
+    framed = (np.isin(columns.source_port, ports) | np.isin(columns.target_port, ports)) & (columns.protocol == TCP)
+    telling = framed & ((columns.payload > 0) | (columns.flags & SYN != 0))
+    numbering, streams, full = Numbering(), dict[Direction, bytearray](), set[tuple[int, int, int]]()
+    for index in np.flatnonzero(telling).tolist():
+        way = (int(side.source[index]), int(columns.source_port[index]), int(columns.target_port[index]))
+        if way in full:
+            continue
         packet = packet_at(side, index)
         numbering.note(packet)
         direction = Direction.of(packet)
         stream = streams.setdefault(direction, bytearray())
         begin = numbering.seq(packet, direction) - 1
-        if 0 <= begin <= len(stream) < begin + len(packet.payload) and len(stream) < MOST_BYTES:
+        if 0 <= begin <= len(stream) < begin + len(packet.payload):
             stream += packet.payload[len(stream) - begin :]
+        if len(stream) >= MOST_BYTES:
+            full.add(way)
     return streams
 
 

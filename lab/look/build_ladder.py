@@ -9,6 +9,7 @@ import numpy as np
 
 from lab.captures.columns import I64, Columns, Flags
 from lab.evidence.reader import Entry, Ledger
+from lab.faults.base import Effect
 from lab.look.ladder import Arrival, Deed, Fate, Ladder, Standing, Step
 from lab.look.messages import Message, contents
 from lab.look.subject import Side, Subject
@@ -96,6 +97,7 @@ class _Building:
         self._numbering = Numbering()
         self._describe = {one.id: one.describe for one in subject.ledger.faults} if subject.ledger else {}
         self._copies = _dropped_copies(subject.ledger) if subject.ledger else {}
+        self._arrived = _by_ledger_id(subject.delivered) if subject.delivered else {}
 
     def steps(self, keep: Keep | None) -> tuple[Step, ...]:
         """A packet that is not kept is read all the same where its stream begins there."""
@@ -127,7 +129,7 @@ class _Building:
         kept = keep(delivered) if keep else np.ones(len(delivered), np.bool_)
         for entry in subject.ledger.entries:
             if entry.injected and (self._pair is None or set(entry.path.split("->")) == set(self._pair)):
-                came = delivered.indices(entry.packet)
+                came = self._arrived.get(entry.packet)
                 if came and kept[came[0]]:
                     yield _Found(subject.since_start(entry.arrived), delivered, came[0], entry)
 
@@ -163,21 +165,23 @@ class _Building:
         deeds = dict.fromkeys(
             Deed(fault, self._describe.get(fault, fault), effect, reason) for fault, effect, reason in acts
         )
-        arrivals = tuple(self._arrivals(step, packet))
+        arrivals = tuple(self._arrivals(step, packet, entry))
         fate = Fate.DELIVERED if arrivals else Fate.DROPPED if lost else Fate.WAITING
         if self._subject.delivered is None and not lost:
             fate = Fate.UNKNOWN
         return replace(step, flow=entry.flow, fate=fate, arrivals=arrivals, deeds=tuple(deeds), lost=lost)
 
-    def _arrivals(self, step: Step, sent: Packet) -> Iterator[Arrival]:
+    def _arrivals(self, step: Step, sent: Packet, entry: Entry) -> Iterator[Arrival]:
+        """Frames that no fault says it changed are not compared: the check `ledger` and `path_facts` do that."""
         side = self._subject.delivered
-        direction = Direction.of(sent)
-        for copy, index in enumerate(side.indices(step.ledger) if side else ()):
+        direction, changed = Direction.of(sent), entry.did(Effect.CHANGED)
+        for copy, index in enumerate(self._arrived.get(step.ledger, ())):
             assert side is not None
-            at, came = int(side.time_ns[index]), packet_at(side, index)
-            if came.frame == sent.frame:
+            at = int(side.time_ns[index])
+            if not changed or side.frame(index) == sent.frame:
                 yield Arrival(at, index + 1, copy, step.what, step.holds)
             else:
+                came = packet_at(side, index)
                 what, holds = in_words(came, self._numbering, direction), self._holds(came, direction)
                 yield Arrival(at, index + 1, copy, what, holds, not checksum_right(came))
 
@@ -264,6 +268,14 @@ def _flow(protocol: str, packet: Packet, sender: str, receiver: str) -> str:
         for name, port in ((sender, packet.source_port), (receiver, packet.target_port))
     ]
     return f"{protocol} {' -> '.join(ends)}"
+
+
+def _by_ledger_id(delivered: Side) -> dict[int, list[int]]:
+    """Where each packet of the ledger stands in the capture of what was delivered, in its order."""
+    found: dict[int, list[int]] = {}
+    for index, packet in enumerate(delivered.ids.tolist()):
+        found.setdefault(packet, []).append(index)
+    return found
 
 
 def _dropped_copies(ledger: Ledger) -> dict[int, list[Entry]]:

@@ -416,7 +416,7 @@ def _of_frame(step: Step) -> str:
 def _label(what: str, holds: str, room: int, beginning: str = "carries") -> tuple[str, list[Note]]:
     """What stands on the arrow, and as a note what has no room there."""
     for one in (what, re.sub(r" \(\d+ B\)", "", what)):
-        both = f"{one}: {holds}" if holds else what
+        both = f"{one}: {holds}" if holds else one
         if len(both) <= room:
             return both, []
     return what, [(f"{beginning} {holds}", "")] if holds else []
