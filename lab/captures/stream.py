@@ -13,15 +13,16 @@ _MAX_BLOCKS = 4096
 
 
 class Stream:
-    """`edge` is the position before which all was seen, acknowledged or given up; -1 before anything was.
+    """`first` is the position of the first byte, `edge` the one before which all was seen, acknowledged or given up.
 
-    `missing` counts the bytes before it that were not seen. Blocks beyond are sorted and do not touch.
+    Both are -1 before anything was seen. `missing` counts the bytes before the edge that were not seen. Blocks beyond
+    it are sorted and do not touch.
     """
 
-    __slots__ = ("_ends", "_fin", "_first", "_starts", "edge", "missing")
+    __slots__ = ("_ends", "_fin", "_starts", "edge", "first", "missing")
 
     def __init__(self) -> None:
-        self.edge = self._first = self._fin = -1
+        self.edge = self.first = self._fin = -1
         self.missing = 0
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -29,7 +30,7 @@ class Stream:
     @property
     def in_order(self) -> int:
         """Bytes before the edge."""
-        return self.edge - self._first - (0 <= self._fin < self.edge)
+        return self.edge - self.first - (0 <= self._fin < self.edge)
 
     @property
     def seen(self) -> int:
@@ -46,7 +47,7 @@ class Stream:
     def begin(self, seq: int) -> None:
         """The first byte will have this number; ignored where something is known already."""
         if self.edge < 0:
-            self.edge = self._first = seq
+            self.edge = self.first = seq
 
     def take(self, seq: int, size: int, fin: bool) -> bool:
         """Bytes from a number on, and a FIN after them. Says whether the edge moved."""

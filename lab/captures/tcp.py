@@ -1,7 +1,7 @@
 """TCP in a capture: the marks of each packet, and the facts of each flow.
 
     analysis = analyse(Path("runs/tcp-loss-20261123-111609/sent.pcapng"))   # a whole file
-    retransmitted = analysis.columns.number[analysis.marks & Mark.RETRANSMISSION != 0]
+    retransmitted = analysis.columns.number[analysis.marked.marks & Mark.RETRANSMISSION.value != 0]
     print(analysis.flows[0], analysis.tcp[0].sides[0].fast)
 
 or batch by batch, with memory that grows with the flows (16 bytes for each round trip measured, else not with packets):
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from lab.captures.columns import I32, I64, U16, U32, Columns
 from lab.captures.files import CaptureFile
 from lab.captures.flows import TCP, Flow, FlowColumns, Flows
 from lab.captures.tcp_facts import Handshake, TcpDirection
-from lab.captures.tcp_marks import ACK, RST, SYN, Mark, TcpMarks
+from lab.captures.tcp_marks import ACK, HALF, MASK, RST, SYN, Mark, TcpMarks
 from lab.captures.tcp_options import reports_duplicate, sack_blocks, window_scale
 
 _HEADER = 20
@@ -59,9 +59,6 @@ class Marked:
     side: NDArray[np.int8]
     marks: U16
     duplicate: U32
-
-
-_Arrays = TypeVar("_Arrays", Columns, Marked)
 
 
 class TcpAnalysis:
@@ -134,6 +131,17 @@ class Analysis:
         """The packets of a flow, as indices."""
         return np.flatnonzero(self.marked.flow == flow.index)
 
+    def segments(self, flow: Flow, side: int) -> tuple[I64, I64]:
+        """The packets with payload that one end of a TCP flow sent, as indices, and their places in its byte stream.
+
+        Offsets count from the first byte after the SYN, or from the first that was seen; what came before that is < 0.
+        """
+        who = self.of(flow)
+        who = who[(self.marked.side[who] == side) & (self.columns.payload[who] > 0)]
+        seq = self.columns.seq[who].astype(np.int64) + (self.columns.flags[who] & SYN != 0)
+        steps = np.diff(seq, prepend=self.tcp[flow.index].sides[side].stream.first)
+        return who, np.cumsum((steps + HALF & MASK) - HALF)
+
 
 def analyse(capture: Path | CaptureFile) -> Analysis:
     """All of a file. UsageError where it is no capture; what can't be read of it is in `file.problems`."""
@@ -143,7 +151,8 @@ def analyse(capture: Path | CaptureFile) -> Analysis:
     for columns in file.batches():
         batches.append(columns)
         marked.append(analysis.feed(file, columns))
-    return Analysis(file, _joined(Columns, batches), _joined(Marked, marked), analysis.flows, analysis.tcp)
+    columns, marks = Columns(**_joined(Columns, batches)), Marked(**_joined(Marked, marked))
+    return Analysis(file, columns, marks, analysis.flows, analysis.tcp)
 
 
 def _scales(file: CaptureFile, columns: Columns, who: I64) -> dict[int, int]:
@@ -161,12 +170,10 @@ def _options(file: CaptureFile, columns: Columns, index: int) -> bytes:
     return file.frame(columns, index)[max(end - int(columns.tcp_header[index]) + _HEADER, 0) : end]
 
 
-def _joined(kind: type[_Arrays], parts: list[_Arrays]) -> _Arrays:
-    """One of them for all the parts; without any, its arrays are empty."""
-    hints: dict[str, Any] = get_type_hints(kind)
-    return kind(
-        **{name: np.concatenate([_empty(hints[name]), *(getattr(part, name) for part in parts)]) for name in hints}
-    )
+def _joined(kind: type, parts: list[Any]) -> dict[str, Any]:
+    """Each of the arrays that all the parts have, in one piece; without any part they are empty."""
+    hints = get_type_hints(kind)
+    return {name: np.concatenate([_empty(hints[name]), *(getattr(part, name) for part in parts)]) for name in hints}
 
 
 def _empty(hint: Any) -> NDArray[Any]:
