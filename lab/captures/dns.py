@@ -1,7 +1,7 @@
 """DNS in a capture: which query got which answer when, and what single messages say.
 
-A query is known by its flow and its id (RFC 1035, 4.1.1); one that comes again before its answer is a retry. A resolver that
-asks again from another port, or another server, begins another lookup.
+A query is known by its flow and its id (RFC 1035, 4.1.1); one that comes again before its answer is a retry. A resolver
+that asks again from another port, or another server, begins another lookup.
 """
 
 from __future__ import annotations
