@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,18 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.number)
+
+
+def _kind(hint: Any) -> np.dtype[Any]:
+    """`NDArray[np.uint8]` has it in its `np.dtype[np.uint8]`."""
+    kind: np.dtype[Any] = np.dtype(get_args(get_args(hint)[1])[0])
+    return kind
+
+
+KINDS = {name: _kind(hint) for name, hint in get_type_hints(Columns).items()}
+"""The type of each column's elements."""
+OF_THE_FILE = ("number", "time_ns", "interface", "link_type", "at", "captured", "original")
+"""What the file says of a packet; all others are what the packet says."""
 
 
 def address_text(ip: int, high: int, low: int) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.captures.columns import I64, Columns, Flags
+from lab.captures.columns import I64, KINDS, OF_THE_FILE, Columns, Flags
+from lab.captures.headers import DNS_START, EXTENSION_HEADER, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, UDP_HEADER
 from lab.captures.reader import Frames
 from lab.captures.window import Window, gather
 
@@ -32,76 +33,8 @@ _KIND_OF_VERSION[4], _KIND_OF_VERSION[6] = _IPV4, _IPV6
 _IS_TAG, _IS_EXTENSION = np.zeros(1 << 16, np.bool_), np.zeros(1 << 8, np.bool_)
 _IS_TAG[[0x8100, 0x88A8, 0x9100]] = True
 _IS_EXTENSION[[0, 43, _FRAGMENT, _AUTHENTICATION, 60]] = True
-_FIELDS = {
-    "ip": "u1",
-    "source_high": "u8",
-    "source_low": "u8",
-    "target_high": "u8",
-    "target_low": "u8",
-    "protocol": "u1",
-    "ttl": "u1",
-    "ip_id": "u4",
-    "ip_bytes": "u4",
-    "fragment": "u2",
-    "more_fragments": "?",
-    "source_port": "u2",
-    "target_port": "u2",
-    "payload_at": "u4",
-    "payload": "u4",
-    "seq": "u4",
-    "ack": "u4",
-    "flags": "u2",
-    "window": "u2",
-    "tcp_header": "u1",
-    "dns": "?",
-    "dns_id": "u2",
-    "dns_flags": "u2",
-    "cut": "?",
-}
 _MAX_LAYERS = 64
 """Tags or extension headers of one packet that are read; more are damage."""
-
-_IPV4_HEADER = np.dtype(
-    [
-        ("version", "u1"),
-        ("service", "u1"),
-        ("bytes", ">u2"),
-        ("id", ">u2"),
-        ("fragment", ">u2"),
-        ("ttl", "u1"),
-        ("protocol", "u1"),
-        ("checksum", ">u2"),
-        ("source", ">u4"),
-        ("target", ">u4"),
-    ]
-)  # RFC 791, 3.1
-_IPV6_HEADER = np.dtype(
-    [
-        ("version", "u1"),
-        ("flow", "V3"),
-        ("bytes", ">u2"),
-        ("next", "u1"),
-        ("hops", "u1"),
-        ("source_high", ">u8"),
-        ("source_low", ">u8"),
-        ("target_high", ">u8"),
-        ("target_low", ">u8"),
-    ]
-)  # RFC 8200, 3
-_EXTENSION_HEADER = np.dtype([("next", "u1"), ("size", "u1"), ("fragment", ">u2"), ("id", ">u4")])  # RFC 8200, 4.5
-_TCP_HEADER = np.dtype(
-    [
-        ("source", ">u2"),
-        ("target", ">u2"),
-        ("seq", ">u4"),
-        ("ack", ">u4"),
-        ("flags", ">u2"),
-        ("window", ">u2"),
-        ("rest", "V4"),
-    ]
-)  # RFC 9293, 3.1
-_UDP_HEADER = np.dtype([("source", ">u2"), ("target", ">u2"), ("bytes", ">u2"), ("checksum", ">u2")])  # RFC 768
-_DNS_START = np.dtype([("id", ">u2"), ("flags", ">u2")])  # RFC 1035, 4.1.1
 
 
 def decode(window: Window, frames: Frames, number: int) -> Columns:
@@ -200,8 +133,8 @@ class _Batch:
         columns = self.columns
         who = np.flatnonzero(self.kind == _IPV4)
         columns.ip[who] = 4
-        who = self.whole(who, self.l3[who], _IPV4_HEADER.itemsize)
-        head = self.rows(who, self.l3[who], _IPV4_HEADER)
+        who = self.whole(who, self.l3[who], IPV4_HEADER.itemsize)
+        head = self.rows(who, self.l3[who], IPV4_HEADER)
         who, head = self.right((head["version"] >= 0x45) & (head["version"] <= 0x4F), who, head)
         l3, header = self.l3[who], (head["version"] & 15).astype(np.int64) * 4
         room = self.original[who] - l3
@@ -226,8 +159,8 @@ class _Batch:
         if not len(who):
             return
         columns.ip[who] = 6
-        who = self.whole(who, self.l3[who], _IPV6_HEADER.itemsize)
-        head = self.rows(who, self.l3[who], _IPV6_HEADER)
+        who = self.whole(who, self.l3[who], IPV6_HEADER.itemsize)
+        head = self.rows(who, self.l3[who], IPV6_HEADER)
         who, head = self.right(head["version"] >> 4 == 6, who, head)
         l3 = self.l3[who]
         room = self.original[who] - l3
@@ -248,8 +181,8 @@ class _Batch:
             who = who[_IS_EXTENSION[columns.protocol[who]]]
             if not len(who):
                 return
-            who = self.whole(who, self.l4[who], _EXTENSION_HEADER.itemsize)
-            head = self.rows(who, self.l4[who], _EXTENSION_HEADER)
+            who = self.whole(who, self.l4[who], EXTENSION_HEADER.itemsize)
+            head = self.rows(who, self.l4[who], EXTENSION_HEADER)
             kind, units = columns.protocol[who], head["size"].astype(np.int64)
             fragment = kind == _FRAGMENT
             self.l4[who] += np.where(fragment, 8, np.where(kind == _AUTHENTICATION, units * 4 + 8, units * 8 + 8))
@@ -278,7 +211,7 @@ class _Batch:
 
     def tcp(self) -> None:
         columns = self.columns
-        who, head = self._transport(_TCP, _TCP_HEADER)
+        who, head = self._transport(_TCP, TCP_HEADER)
         header = (head["flags"] >> 12).astype(np.int64) * 4
         at = self.l4[who] + header
         payload = self.end[who] - at
@@ -291,7 +224,7 @@ class _Batch:
 
     def udp(self) -> None:
         columns = self.columns
-        who, head = self._transport(_UDP, _UDP_HEADER)
+        who, head = self._transport(_UDP, UDP_HEADER)
         at = self.l4[who] + 8
         room = self.end[who] - at
         said = np.where(head["bytes"] == 0, room, head["bytes"].astype(np.int64) - 8)  # 0: RFC 2675, 4
@@ -319,14 +252,14 @@ class _Batch:
     def _dns_header(self, who: I64, prefix: int) -> None:
         columns = self.columns
         who = self.whole(who, columns.payload_at[who].astype(np.int64) + prefix, _DNS_HEADER)
-        head = self.rows(who, columns.payload_at[who].astype(np.int64) + prefix, _DNS_START)
+        head = self.rows(who, columns.payload_at[who].astype(np.int64) + prefix, DNS_START)
         columns.dns[who] = True
         columns.dns_id[who] = head["id"]
         columns.dns_flags[who] = head["flags"]
 
 
 def _blank(count: int) -> dict[str, Any]:
-    return {name: np.zeros(count, kind) for name, kind in _FIELDS.items()}
+    return {name: np.zeros(count, kind) for name, kind in KINDS.items() if name not in OF_THE_FILE}
 
 
 def _ipv4_only(batch: _Batch, who: I64) -> None:

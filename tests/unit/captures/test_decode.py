@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.captures.columns import Columns, address_text
+from lab.captures.columns import KINDS, OF_THE_FILE, Columns, address_text
 from lab.captures.files import CaptureFile
 from lab.packets import Packet
 from tests.capture_bytes import LINKS, ORDERS, enhanced, interface, pcapng, section
@@ -16,7 +16,6 @@ from tests.golden_frames import FRAMES
 
 TCP4, TCP6, UDP4, UDP6 = (FRAMES[name] for name in ("tcp v4", "tcp v6", "udp v4", "udp v6"))
 FIELDS = list(Columns.__dataclass_fields__)
-FROM_FILE = FIELDS[: FIELDS.index("ip")]
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def decoded(path: Path, frames: list[bytes], link_type: int = 1, packets: int = 
 
 def read(path: Path, packets: int = 1 << 16) -> list[dict[str, int]]:
     batches = CaptureFile(path).batches(packets)
-    fields = [name for name in FIELDS if name not in FROM_FILE]
+    fields = [name for name in FIELDS if name not in OF_THE_FILE]
     rows = [zip(*(getattr(columns, name).tolist() for name in fields), strict=True) for columns in batches]
     return [dict(zip(fields, row, strict=True)) for batch in rows for row in batch]
 
@@ -240,11 +239,8 @@ def test_types_are_as_the_columns_say(path: Path) -> None:
     for order in ORDERS:
         path.write_bytes(pcapng(list(FRAMES.values()), order))
         (columns,) = CaptureFile(path).batches()
-        kinds = {name: getattr(columns, name).dtype for name in FIELDS}
-        kind = {"I64": np.int64, "I32": np.int32, "Flags": np.bool_} | {
-            f"U{n}": np.dtype(f"u{n // 8}") for n in (8, 16, 32, 64)
-        }
-        assert kinds == {name: kind[str(field.type)] for name, field in Columns.__dataclass_fields__.items()}
+        assert {name: getattr(columns, name).dtype for name in FIELDS} == KINDS
+        assert (KINDS["ip"], KINDS["time_ns"], KINDS["cut"]) == (np.uint8, np.int64, np.bool_)
 
 
 @pytest.mark.parametrize(
