@@ -1,7 +1,7 @@
 """Reads pcapng: the IETF draft "PCAP Next Generation (pcapng) Capture File Format" (draft-ietf-opsawg-pcapng).
 
 Sections of both byte orders, interfaces with their own clock resolution, enhanced, simple and obsolete packet blocks,
-and name resolution. Other blocks are passed over.
+and name resolution. Other blocks are passed over and have no number; Wireshark counts custom blocks among its frames.
 """
 
 from __future__ import annotations
