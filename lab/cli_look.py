@@ -161,10 +161,10 @@ def _ladder(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_
 
     conversations = Conversations(subject)
     others: list[int] = []
-    if flow is None and not every and chosen == Filter():
-        numbers = telling(subject, conversations)
-        flow, others = next(iter(numbers), None), numbers[1:]
     keep = _keep(subject, conversations, chosen, flow)
+    if flow is None and not every and chosen == Filter():
+        first, *others = telling(subject, conversations) or [0]
+        keep = conversations.together(first) if first else keep
     messages = messages_of(subject)
     _check_size(subject, keep)
     said = remarks(subject, conversations, path_facts(subject))
@@ -182,7 +182,7 @@ def _ladder(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_
         _draw(ladder, every)
     if others:
         named = ", ".join(map(str, others[:_OTHERS_NAMED])) + (", ..." if len(others) > _OTHERS_NAMED else "")
-        print(f"\nthis is flow {flow}; something happened in {named} too: --ladder --flow {others[0]}")
+        print(f"\nsomething happened in flow {named} too: --ladder --flow {others[0]}")
 
 
 def _draw(ladder: Ladder, every: bool) -> None:

@@ -182,7 +182,8 @@ class _Building:
                 yield Arrival(at, index + 1, copy, step.what, step.holds)
             else:
                 came = packet_at(side, index)
-                what, holds = in_words(came, self._numbering, direction), self._holds(came, direction)
+                what = in_words(came, self._numbering, direction)
+                holds = _rebound(sent, came) or self._holds(came, direction)
                 yield Arrival(at, index + 1, copy, what, holds, not checksum_right(came))
 
     def _holds(self, packet: Packet, direction: Direction) -> str:
@@ -268,6 +269,13 @@ def _flow(protocol: str, packet: Packet, sender: str, receiver: str) -> str:
         for name, port in ((sender, packet.source_port), (receiver, packet.target_port))
     ]
     return f"{protocol} {' -> '.join(ends)}"
+
+
+def _rebound(sent: Packet, came: Packet) -> str:
+    """`source port 12841`, where that is another than the packet was sent with, as a NAT does it (RFC 3022, 2.2)."""
+    if came.source_port != sent.source_port:
+        return f"source port {came.source_port}"
+    return f"target port {came.target_port}" if came.target_port != sent.target_port else ""
 
 
 def _by_ledger_id(delivered: Side) -> dict[int, list[int]]:

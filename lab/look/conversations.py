@@ -12,6 +12,7 @@ from lab.errors import UsageError
 from lab.look.build_ladder import Keep
 from lab.look.flow_facts import FlowFacts, flow_facts
 from lab.look.subject import Side, Subject
+from lab.packets import UDP
 
 
 class Conversations:
@@ -47,11 +48,25 @@ class Conversations:
 
         return keep
 
+    def together(self, number: int) -> Keep:
+        """What is read together with a flow: a TCP connection alone; of UDP all between its hosts, for a resolver, say,
+        has another port for each query."""
+        facts = self.all[number - 1]
+        if facts.tcp is not None:
+            return self.keep(number)
+        one, other = (self._subject.nodes.index(host) for host in facts.hosts)
+
+        def keep(side: Side) -> Flags:
+            ends = (side.source == one) & (side.target == other) | (side.source == other) & (side.target == one)
+            return np.asarray(ends & (side.columns.protocol == UDP))
+
+        return keep
+
 
 def _between(subject: Subject, side: Side, facts: FlowFacts) -> Flags:
     """Of another capture: what has the same names and ports."""
-    (one, _, one_port), (other, _, other_port) = (end.rpartition(":") for end in facts.ends)
-    a, b = subject.nodes.index(one), subject.nodes.index(other)
+    one_port, other_port = (end.rpartition(":")[2] for end in facts.ends)
+    a, b = (subject.nodes.index(host) for host in facts.hosts)
     columns = side.columns
     there = (side.source == a) & (side.target == b)
     there &= (columns.source_port == int(one_port)) & (columns.target_port == int(other_port))

@@ -47,6 +47,11 @@ class FlowFacts:
     handshake_ns: int | None
     tcp: tuple[TcpSide, TcpSide] | None
 
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """Both ends without their ports."""
+        return self.ends[0].rpartition(":")[0], self.ends[1].rpartition(":")[0]
+
     def __str__(self) -> str:
         return f"{self.protocol} {self.ends[0]} <-> {self.ends[1]}"
 

@@ -12,12 +12,18 @@ from lab.look.subject import Subject
 
 
 def telling(subject: Subject, conversations: Conversations) -> list[int]:
-    """Numbers of flows, in the order in which the first thing happened in them; the first flow where nothing did."""
+    """Numbers of flows, in the order in which the first thing happened in them; the first flow where nothing did.
+
+    Of those that are read together (`Conversations.together`) only the first.
+    """
     of = conversations.of
     flows = of[(_touched(subject) | _marked(conversations)) & (of >= 0)]
     _, first = np.unique(flows, return_index=True)
-    found = [int(flow) + 1 for flow in flows[np.sort(first)]]
-    return found or [one.number for one in conversations.all[:1]]
+    found: dict[object, int] = {}
+    for flow in flows[np.sort(first)].tolist():
+        facts = conversations.all[flow]
+        found.setdefault(facts.number if facts.tcp else frozenset(facts.hosts), facts.number)
+    return list(found.values()) or [one.number for one in conversations.all[:1]]
 
 
 def _marked(conversations: Conversations) -> Flags:

@@ -415,11 +415,14 @@ def _of_frame(step: Step) -> str:
 
 def _label(what: str, holds: str, room: int, beginning: str = "carries") -> tuple[str, list[Note]]:
     """What stands on the arrow, and as a note what has no room there."""
-    for one in (what, re.sub(r" \(\d+ B\)", "", what)):
+    short = re.sub(r" \(\d+ B\)", "", what)
+    for one in (what, short):
         both = f"{one}: {holds}" if holds else one
         if len(both) <= room:
             return both, []
-    return what, [(f"{beginning} {holds}", "")] if holds else []
+    if len(short) > room:
+        return short, [(f"{what}: {holds}" if holds else what, "")]
+    return what if len(what) <= room else short, [(f"{beginning} {holds}", "")]
 
 
 def _cut(text: str, room: int, symbols: Symbols) -> str:

@@ -184,7 +184,7 @@ def test_the_ladder_shows_the_conversation_in_which_something_happened(run: Path
     assert text.startswith("client <-> tcp-server: 5 packets")
     assert "✗──────────────────── SYN-ACK" in text
     assert "dropped by drop (tcp syn+ack, which 1)" in text
-    assert text.endswith("\nthis is flow 1; something happened in 2 too: --ladder --flow 2\n")
+    assert text.endswith("\nsomething happened in flow 2 too: --ladder --flow 2\n")
 
 
 def test_a_ladder_of_all_has_one_for_each_pair(run: Path) -> None:

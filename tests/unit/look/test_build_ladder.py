@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from lab.captures.columns import Flags
 from lab.evidence.files import CaptureWriter
-from lab.faults import Corrupt, Cut, Drop, Duplicate, Fault, Latency, Loss, Match, Reorder, Reset
+from lab.faults import Corrupt, Cut, Drop, Duplicate, Fault, Latency, Loss, Match, Rebind, Reorder, Reset
 from lab.faults.base import Effect
 from lab.look.build_ladder import ONE_SIDE, Pair, build_ladder, build_steps, pairs
 from lab.look.ladder import Arrival, Fate, Ladder
@@ -104,6 +105,14 @@ def test_a_segment_cut_in_the_length_of_its_message(tmp_path: Path) -> None:
 def test_a_flipped_bit_makes_a_packet_that_the_receiver_throws_away(tmp_path: Path) -> None:
     ladder = udp_ladder(tmp_path, Corrupt(percent=100))
     assert all(step.arrivals[0].damaged and step.did(Effect.CHANGED) for step in ladder.steps)
+
+
+def test_a_nat_that_forgot_its_binding_gives_another_port(tmp_path: Path) -> None:
+    (step,) = udp_ladder(tmp_path, Rebind(after=1), payloads=[b"one", b"two"]).steps[1:]
+    assert step.did(Effect.CHANGED)
+    assert step.arrivals[0].what == "datagram 3 B two"
+    assert re.fullmatch(r"source port \d+", step.arrivals[0].holds)
+    assert not step.arrivals[0].damaged
 
 
 def test_a_forged_reset_stands_where_it_came_to_be(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UsageError
-from lab.faults import Drop, Latency, Match
+from lab.faults import Drop, Latency, Loss, Match
 from lab.look.conversations import Conversations
 from lab.look.overview import overview, overview_of_file
 from lab.look.paths import path_facts
@@ -15,7 +15,7 @@ from lab.look.remarks import remarks
 from lab.look.subject import Subject, open_subject
 from lab.look.telling import telling
 from tests.unit.checks.histories import datagrams, record
-from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, tcp
+from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp, udp
 
 PORTS = (20_000, 30_000)
 
@@ -66,6 +66,16 @@ def test_the_packets_of_one_flow(subject: Subject) -> None:
 
 def test_the_flow_in_which_something_happened_is_told_first(subject: Subject) -> None:
     assert telling(subject, Conversations(subject)) == [3]
+
+
+def test_the_queries_of_a_resolver_are_told_together(tmp_path: Path) -> None:
+    queries = [udp(b"a question", port=port, to=53) for port in range(20_000, 20_005)]
+    record(tmp_path, [*queries, *connection(PORTS[0])], [(TO_UDP, Loss(every=1))])
+    resolver = open_subject(tmp_path)
+    conversations = Conversations(resolver)
+    assert telling(resolver, conversations) == [1, 6]
+    assert conversations.together(1)(resolver.main).nonzero()[0].tolist() == [0, 1, 2, 3, 4]
+    assert conversations.together(6)(resolver.main).nonzero()[0].tolist() == [5, 6, 7, 8, 9, 10]
 
 
 def test_where_nothing_happened_it_is_the_first(tmp_path: Path) -> None:
