@@ -45,7 +45,7 @@ def test_link_types(tmp_path: Path, name: str) -> None:
     assert list(differences(file)) == []
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_samples() -> None:
     files = [file for file in sorted(SAMPLES.rglob("*")) if file.suffix in SUFFIXES and _is_capture(file)]
     if not files:
