@@ -11,6 +11,7 @@ import click
 from lab.errors import UsageError
 
 PAGE = "report.html"
+LEDGER = "ledger.bin"
 
 
 @click.command()
@@ -34,7 +35,7 @@ def _runs_in(folder: Path) -> list[Path]:
     """The runs in a folder of runs, by name; none where it is a run itself, or nothing."""
     from lab.report.gather import RESULT
 
-    if not folder.is_dir() or (folder / RESULT).is_file() or (folder / "ledger.bin").is_file():
+    if not folder.is_dir() or (folder / RESULT).is_file() or (folder / LEDGER).is_file():
         return []
     return sorted(file.parent for file in folder.glob(f"*/{RESULT}"))
 
@@ -61,7 +62,7 @@ def _batch(folders: list[Path], out: Path) -> Path:
         if result is None:
             raise UsageError(f"{folder}: no {RESULT} in it; expected runs that lab run made to their end")
         page = folder / PAGE
-        if result.verdict is not Verdict.PASS and not page.is_file():
+        if result.verdict is not Verdict.PASS and not page.is_file() and (folder / LEDGER).is_file():
             _run(folder, page)
         cell = cells.get(result.scenario)
         place = (cell.subject, cell.condition) if cell else (f"{result.runtime}/{result.engine}", result.scenario)

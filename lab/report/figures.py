@@ -109,7 +109,7 @@ def sequence_figure(number: str, flow: str, ways: Sequence[Way]) -> Figure:
 
 
 def times_figure(paths: Sequence[Delays], rtts: Sequence[tuple[str, Points]], windows: Sequence[Window]) -> Figure:
-    """One-way delay of each path and RTT of each flow against time; while a fault stood, the ground is shaded."""
+    """One-way delay of each path and round trips by node against time; while a fault stood, the ground is shaded."""
     traces: list[Trace] = []
     left_out = 0
     for index, path in enumerate(paths):
@@ -117,21 +117,16 @@ def times_figure(paths: Sequence[Delays], rtts: Sequence[tuple[str, Points]], wi
         shown = thinned(points)
         left_out += len(points) - len(shown)
         traces.append(_trace(f"one way, {path.path}", shown, _dots(_colour(index), 5)))
-    for index, (flow, points) in enumerate(rtts, start=len(paths)):
+    for index, (node, points) in enumerate(rtts, start=len(paths)):
         shown = thinned(points)
         left_out += len(points) - len(shown)
-        look = {
-            "mode": "lines+markers",
-            **_dots(_colour(index), 5, "circle-open", 1.5),
-            "line": {"width": 1, "color": _colour(index)},
-        }
-        traces.append(_trace(f"RTT, {flow}", shown, look))
+        traces.append(_trace(f"round trip, {node}", shown, _dots(_colour(index), 6, "circle-open", 1.5)))
     layout = {
         "xaxis": {"title": {"text": "seconds"}},
         "yaxis": {"title": {"text": "ms"}, "rangemode": "tozero"},
         "shapes": [_shade(window) for window in windows],
     }
-    says = "; ".join(_delays_in_words(path) for path in paths)
+    says = "; ".join([*map(_delays_in_words, paths), *map(_trips_in_words, rtts)])
     stood = "; ".join(f"{one.told} from {one.from_s:.2f} s to {one.to_s:.2f} s" for one in windows[:6])
     shaded = f". Shaded: {stood}" + ("; and more" if len(windows) > 6 else "") if windows else ""
     title = "Round trips and one-way delay over time" if rtts else "One-way delay over time"
@@ -210,6 +205,12 @@ def _colour(index: int) -> str:
 def _delays_in_words(path: Delays) -> str:
     middle, high = np.percentile(path.measured_ms, (50, 99))
     return f"{path.path}: {len(path.seconds)} packets, p50 {middle:.2f} ms, p99 {high:.2f} ms"
+
+
+def _trips_in_words(trip: tuple[str, Points]) -> str:
+    node, points = trip
+    middle, high = np.percentile(points.values, (50, 99))
+    return f"round trips from {node}: {len(points)}, p50 {middle:.2f} ms, p99 {high:.2f} ms"
 
 
 def _asked_in_words(path: Delays) -> str:

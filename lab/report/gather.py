@@ -26,7 +26,7 @@ from lab.report.json_report import parse_report
 from lab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 from lab.report.result import RunResult
-from lab.report.series import conversations, course, delays
+from lab.report.series import conversations, course, delays, merged
 
 RESULT = "result.json"
 MOST_DRAWN = 2000
@@ -254,8 +254,7 @@ def _figures(
     arrived = delays(paths)
     if arrived:
         standing = dict.fromkeys(fault for ladder in ladders for fault in ladder.faults)
-        trips = [trip for drawn in courses for trip in drawn.round_trips]
-        yield times_figure(arrived, trips, [_window(one, subject.end_ns) for one in standing])
+        yield times_figure(arrived, merged(courses), [_window(one, subject.end_ns) for one in standing])
         if any(one.measured_ms.any() for one in arrived):
             yield cdf_figure(arrived)
 

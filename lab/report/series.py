@@ -17,7 +17,8 @@ from lab.report.figures import Delays, Points, Way
 
 SEQUENCE_NUMBERS = 1 << 32
 NONE = Points.of([], [])
-_AGAIN = Mark.RETRANSMISSION | Mark.FAST_RETRANSMISSION | Mark.SPURIOUS_RETRANSMISSION
+_AGAIN = Mark.RETRANSMISSION | Mark.FAST_RETRANSMISSION | Mark.SPURIOUS_RETRANSMISSION | Mark.OUT_OF_ORDER
+"""In the sender's own capture, what seems out of order was sent again."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class _Stream:
         takes = columns.payload[places].astype(np.int64) + ((columns.flags[places] & (SYN | FIN)) != 0)
         first = int(columns.seq[places[0]])
         self.path = _path(sent, places, subject.nodes)
-        self.sender = f"{subject.nodes[sent.source[places[0]]]}:{columns.source_port[places[0]]}"
+        self.sender = subject.nodes[sent.source[places[0]]]
         self._places = places
         self._times = sent.time_ns[places]
         self._start = (columns.seq[places].astype(np.int64) - first) % SEQUENCE_NUMBERS
@@ -165,6 +166,19 @@ class _Stream:
         known = (delivered.columns.ack[came].astype(np.int64) - first) % SEQUENCE_NUMBERS
         sane = known <= self._end.max()  # a fault may have changed the number
         return delivered.time_ns[came][sane], np.maximum.accumulate(known[sane])
+
+
+def merged(courses: Sequence[Course]) -> list[tuple[str, Points]]:
+    """The round trips of several connections by the node that measured them, in the order of time."""
+    found: dict[str, list[Points]] = {}
+    for node, points in (trip for one in courses for trip in one.round_trips):
+        found.setdefault(node, []).append(points)
+    trips = []
+    for node, parts in found.items():
+        seconds = np.concatenate([one.seconds for one in parts])
+        order = np.argsort(seconds, kind="stable")
+        trips.append((node, Points(seconds[order], np.concatenate([one.values for one in parts])[order])))
+    return trips
 
 
 def _count(subject: Subject, sent: Side, places: I64, is_lost: Flags) -> Way:

@@ -61,11 +61,12 @@ def test_each_direction_has_a_plot_of_its_own_and_one_legend() -> None:
 
 
 def test_times_shade_the_faults() -> None:
-    figure = times_figure([SLOW], [("client:1 to server:80", Points.of([1], [10]))], [Window("loss 10%", 0.5, 1.5)])
+    figure = times_figure([SLOW], [("client", Points.of([1], [10]))], [Window("loss 10%", 0.5, 1.5)])
     (shape,) = figure.layout["shapes"]
     assert (shape["x0"], shape["x1"]) == (0.5, 1.5)
-    assert names(figure) == ["one way, client->server", "RTT, client:1 to server:80"]
+    assert names(figure) == ["one way, client->server", "round trip, client"]
     assert "p50 5.20 ms" in figure.says and "loss 10% from 0.50 s to 1.50 s" in figure.says
+    assert "round trips from client: 1, p50 10.00 ms" in figure.says
     taken_by_plotly(figure)
 
 
