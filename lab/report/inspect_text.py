@@ -70,14 +70,14 @@ def _tcp(one: FlowFacts) -> Iterator[str]:
         kinds = {"fast": sum(side.fast for side in one.tcp), "spurious": sum(side.spurious for side in one.tcp)}
         told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
         yield f"{again:,} sent again" + (f" ({told})" if told else "")
-    for words, count in (
-        ("out of order", sum(side.out_of_order for side in one.tcp)),
-        ("duplicate ACKs", sum(side.duplicate_acks for side in one.tcp)),
-        ("zero windows", sum(side.zero_windows for side in one.tcp)),
-        ("bytes not captured", sum(side.missing_bytes for side in one.tcp)),
+    for one_is, more_are, count in (
+        ("out of order", "out of order", sum(side.out_of_order for side in one.tcp)),
+        ("duplicate ACK", "duplicate ACKs", sum(side.duplicate_acks for side in one.tcp)),
+        ("zero window", "zero windows", sum(side.zero_windows for side in one.tcp)),
+        ("byte not captured", "bytes not captured", sum(side.missing_bytes for side in one.tcp)),
     ):
         if count:
-            yield f"{count:,} {words}"
+            yield f"{count:,} {one_is if count == 1 else more_are}"
     yield from (f"reset by {end}" for end, side in zip(one.ends, one.tcp, strict=True) if side.resets)
 
 

@@ -206,6 +206,8 @@ class _Drawing:
             words.append(f"{marks.changed} changed on the way")
         if any(step.forged for step in steps):
             words.append(f"{marks.forged} forged by a fault")
+        if self._several:
+            words.append(f"20000: a port of {self._ladder.left}")
         if any(step.protocol == "tcp" for step in steps):
             words.append("data 1..101 is answered by ACK 101 (bytes of the stream; the SYN is 0)")
         return f"legend: {'   '.join(words)}"
