@@ -87,6 +87,8 @@ def inspect(
     from lab.look.subject import open_subject
 
     chosen = Filter(on, protocol, port, _between_ns(between), frozenset(map(Effect, only)))
+    if packet is not None and (ladder or every or flow is not None or chosen != Filter()):
+        raise UsageError("--packet goes with --json, and no other option")
     if flow is None and packet is None and not ladder and chosen == Filter():
         _summary(what, every, as_json)
         return

@@ -230,11 +230,12 @@ class _Ends:
 
 
 def packet_at(side: Side, index: int) -> Packet:
-    """A packet of a capture, whatever its link layer: where `Packet.parse` does not know that, the columns do."""
+    """A packet of a capture, whatever its link layer and however little of it was captured: the columns know."""
     columns = side.columns
     frame = side.frame(index)
     packet = Packet.parse(frame)
-    if packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET:
+    whole = columns.captured[index] == columns.original[index]
+    if whole and packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET:
         return packet
     return _from_columns(columns, index, frame)
 

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -103,9 +104,9 @@ def _segment(packet: Packet, numbering: Numbering, direction: Direction) -> str:
 
 
 def _datagram(packet: Packet) -> str:
-    payload = packet.payload
+    payload, size = packet.payload, packet.payload_end - packet.payload_at
     text = _dns(payload) if DNS_PORT in (packet.source_port, packet.target_port) else None
-    return text or " ".join(filter(None, (f"datagram {len(payload)} B", _beginning(payload))))
+    return text or " ".join(filter(None, (f"datagram {size} B", _beginning(payload))))
 
 
 def _beginning(payload: bytes) -> str:

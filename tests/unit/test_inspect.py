@@ -222,6 +222,7 @@ def test_too_many_packets_for_a_ladder(run: Path, monkeypatch: pytest.MonkeyPatc
     [
         (["--flow", "9"], "no such flow .* expected 1 to 2"),
         (["--flow", "0"], "no such flow"),
+        (["--packet", "1", "--ladder"], "no other option"),
         (["--packet", "99"], "sent.pcapng has 7 packets"),
         (["--on", "nobody"], "no node 'nobody'"),
         (["--only", "changed"], "no packet is like that"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lab.look.subject import Side, open_subject
 from lab.look.words import Direction
 from lab.packets import Packet
 from tests.unit.checks.histories import datagrams, record
-from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp
+from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp, udp
 
 OPENING = [
     tcp(flags=SYN, seq=1000),
@@ -155,6 +156,19 @@ def test_a_capture_from_elsewhere_knows_one_side(tmp_path: Path) -> None:
         ("SYN", Fate.UNKNOWN, ()),
         ("SYN-ACK", Fate.UNKNOWN, ()),
         ("ACK 1", Fate.UNKNOWN, ()),
+    ]
+
+
+def test_of_frames_cut_short_by_the_capturer_sizes_are_those_that_were_sent(tmp_path: Path) -> None:
+    frames = [*OPENING[:1], tcp(b"x" * 1000, seq=1001), udp(b"msg-0-1-" + bytes(500))]
+    packets = [struct.pack("<IIII", 1, number, 62, len(one)) + one[:62] for number, one in enumerate(frames)]
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 62, 1)
+    file = tmp_path / "short.pcap"
+    file.write_bytes(header + b"".join(one[:8] + struct.pack("<I", len(one) - 16) + one[12:] for one in packets))
+    assert [step.what for step in build_steps(open_subject(file))] == [
+        "SYN",
+        "data 1..1001 (1000 B)",
+        "datagram 508 B msg-0-1-",
     ]
 
 
