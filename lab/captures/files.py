@@ -16,7 +16,7 @@ from lab.captures import pcap, pcapng
 from lab.captures.columns import Columns
 from lab.captures.decode import decode
 from lab.captures.reader import Interface, Reader
-from lab.captures.window import OpenFile
+from lab.captures.window import SIZE, OpenFile
 from lab.errors import UsageError
 
 BATCH = 1 << 16
@@ -28,6 +28,8 @@ class CaptureFile:
     def __init__(self, path: Path) -> None:
         """UsageError where the file can't be read or is no capture."""
         self.path = path
+        if path.is_fifo():
+            raise UsageError(f"{path}: is a pipe, and a capture is read by offset; write it to a file first")
         try:
             self._file = OpenFile(path)
             self._start = self._file.read(pcap.HEADER, 0)
@@ -84,7 +86,7 @@ class CaptureFile:
             head = self._file.read(8, start)
             order = pcapng.packet_order(head)
             if order is not None:
-                block = self._file.read(int.from_bytes(head[4:], order), start)
+                block = self._file.read(min(int.from_bytes(head[4:], order), SIZE), start)
                 at = pcapng.PACKET_HEAD + (int(columns.captured[index]) + 3 & ~3)
                 for code, value in pcapng.options(block, at, len(block) - 4, order):
                     yield code, value, order

@@ -54,11 +54,15 @@ class _Clock:
 class PcapngReader(Reader):
     def __init__(self, file: OpenFile) -> None:
         super().__init__(file, 0)
+        self._use("little")
+        self._new_section()
+
+    def _new_section(self) -> None:
+        """`first` is the number of the section's first interface; of its interfaces are the rest."""
+        self._first = len(self.interfaces)
         self._clocks: list[_Clock] = []
         self._snap: list[int] = []
         self._table: NDArray[np.int64] = np.empty((0, 4), np.int64)
-        self._first = 0  # the section's first interface
-        self._use("little")
 
     def _use(self, order: Order) -> None:
         self._order = order
@@ -135,12 +139,12 @@ class PcapngReader(Reader):
             self._damage(base + at, f"a section of version {major}, only {_MAJOR} is known")
             return None
         self.position += size
-        self._first = len(self.interfaces)
+        self._new_section()
         return NOTHING
 
     def _first_interfaces(self, where: I64, kinds: I64, sizes: I64) -> I64:
         """Takes in interfaces and names; gives how many interfaces the section had before each block."""
-        before = len(self.interfaces) - self._first
+        before = len(self._clocks)
         for index in np.flatnonzero((kinds == _INTERFACE) | (kinds == _NAMES)).tolist():
             start, end = int(where[index]), int(where[index] + sizes[index]) - 4
             if kinds[index] == _INTERFACE:
@@ -195,12 +199,12 @@ class PcapngReader(Reader):
         self._say_all(where[lost & ~long], "a packet of an interface that the section does not have")
         if (right := ~(long | lost)).sum() < len(where):
             where, head, simple = where[right], head[right], simple[right]
-        interface = head["interface"].astype(np.int64) + self._first
+        interface = head["interface"].astype(np.int64)
         table = self._interface_table()
         return Frames(
             where=where + np.where(simple, _SIMPLE_HEAD, PACKET_HEAD),
             time_ns=self._times(head, interface, simple, table),
-            interface=interface.astype(np.int32),
+            interface=(interface + self._first).astype(np.int32),
             link_type=table[interface, _LINK].astype(np.uint16),
             captured=head["captured"].astype(np.uint32),
             original=head["original"].astype(np.uint32),
@@ -217,7 +221,7 @@ class PcapngReader(Reader):
         # Two 16-bit fields stand in the place of the interface: its number, and a count of lost packets.
         heads["interface"][obsolete] = gather(self.window.bytes, where[obsolete] + 8, self._half)
         original = gather(self.window.bytes, where[simple] + 8, self._word)
-        snap = self._snap[self._first] if len(self._snap) > self._first else 0
+        snap = self._snap[0] if self._snap else 0
         heads["original"][simple] = original
         heads["captured"][simple] = np.minimum(np.minimum(original, snap or SIZE), sizes[simple] - _LEAST_SIMPLE)
         return heads
@@ -235,11 +239,9 @@ class PcapngReader(Reader):
     def _interface_table(self) -> I64:
         """For each interface: nanoseconds in a tick, offset, the first tick for which they do not hold, link type."""
         known = len(self._table)
-        if known < len(self.interfaces):
-            new = [
-                (*self._clocks[index].plain(), self.interfaces[index].link_type)
-                for index in range(known, len(self.interfaces))
-            ]
+        if known < len(self._clocks):
+            types = [interface.link_type for interface in self.interfaces[self._first + known :]]
+            new = [(*clock.plain(), kind) for clock, kind in zip(self._clocks[known:], types, strict=True)]
             self._table = np.concatenate((self._table, np.array(new, np.int64)))
         return self._table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -265,6 +266,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         CaptureFile(tmp_path / "none.pcap")
     with pytest.raises(UsageError, match="directory"):
         CaptureFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is a pipe"):
+        CaptureFile(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -278,6 +282,16 @@ def test_a_capture_that_grows(path: Path, order: Order) -> None:
     assert seen + frames(file, file.more()) == THREE * 2
     assert frames(file, file.batches()) == THREE * 2  # from the first again
     assert len(file.interfaces) == 2
+
+
+def test_many_sections(path: Path) -> None:
+    """Captures are joined by writing one after the other; each section's interfaces are its own."""
+    parts = [
+        section("big") + interface("big", number % 2 * 100 + 1) + enhanced("big", b"x", 0) for number in range(300)
+    ]
+    file = opened(path, b"".join(parts))
+    kinds = [kind for columns in file.batches() for kind in columns.link_type.tolist()]
+    assert (kinds, len(file.interfaces), file.problems) == ([1, 101] * 150, 300, [])
 
 
 def test_more_than_one_window(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
