@@ -67,9 +67,9 @@ def match(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pairi
     _take_nearest(of, guessed, ours, theirs, sent.time_ns[sent_at], delivered.time_ns[delivered_at])
     changed = np.zeros(len(of), bool)
     if whole:
-        here, there = np.setdiff1d(np.arange(len(sent_at)), of), np.flatnonzero(of < 0)
-        alone = _alone(*_groups(_keys(sent, sent_at[here], False), _keys(delivered, delivered_at[there], False)))
-        of[there] = np.append(here, -1)[alone]
+        there = np.flatnonzero(of < 0)
+        alone = _alone(*_groups(_keys(sent, sent_at, False), _keys(delivered, delivered_at[there], False)))
+        of[there] = np.where(np.isin(alone, of), -1, alone)
         changed[there] = of[there] >= 0
     return Pairing(sent_at, delivered_at, of, changed, int(np.isin(ours, guessed).sum()))
 

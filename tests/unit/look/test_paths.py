@@ -165,13 +165,32 @@ def test_a_changed_segment_is_known_by_its_headers(tmp_path: Path) -> None:
 def test_what_came_before_and_after_the_other_capture_is_not_lost(tmp_path: Path) -> None:
     record(tmp_path, datagrams(b"%d" % number for number in range(10)), [(TO_UDP, Loss(nth=5))])
     folder = tcpdumps(tmp_path, tmp_path / "ends", "client", "udp-server")
-    late = list(Capture(folder / "at-udp-server.pcapng"))[2:7]
-    writer = CaptureWriter(folder / "at-udp-server.pcapng", ["eth0"], "by tcpdump")
-    for one in late:
+    keep(folder / "at-udp-server.pcapng", slice(2, 7))
+    (facts,) = path_facts(open_subject(folder))
+    assert (facts.sent, facts.losses.lost, facts.delivered, facts.forged) == (6, 1, 5, 0)
+    folder = tcpdumps(tmp_path, tmp_path / "again", "client", "udp-server")
+    keep(folder / "at-client.pcapng", slice(3, 9))
+    (facts,) = path_facts(open_subject(folder))
+    assert (facts.sent, facts.losses.lost, facts.delivered, facts.forged) == (6, 1, 5, 0)
+
+
+def keep(file: Path, which: slice) -> None:
+    """Only some packets of a capture."""
+    packets = list(Capture(file))[which]
+    writer = CaptureWriter(file, ["eth0"], "by tcpdump")
+    for one in packets:
         writer.packet(0, one.frame, 0, b"", one.time)
     writer.close()
-    (facts,) = path_facts(open_subject(folder))
-    assert (facts.sent, facts.losses.lost, facts.delivered) == (6, 1, 5)
+
+
+def test_frames_that_are_not_ip_are_on_no_path(tmp_path: Path) -> None:
+    arp = bytes(6) + bytes(6) + b"\x08\x06" + bytes(28)
+    for name in ("a", "b"):
+        writer = CaptureWriter(tmp_path / f"{name}.pcapng", ["eth0"], name)
+        for frame in (arp, udp()):
+            writer.packet(0, frame, 0, b"", MS)
+        writer.close()
+    assert [one.path for one in path_facts(open_subject(tmp_path))] == ["10.77.0.2->10.77.0.4"]
 
 
 def test_packets_that_look_alike_are_matched_by_the_usual_delay_and_said_to_be_a_guess(tmp_path: Path) -> None:
@@ -247,3 +266,44 @@ def test_a_capture_that_lacks_a_packet_disagrees(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(whole)
         assert agreement and agreement.wrong == 1
         assert agreement.first and agreement.first.startswith("ledger 3") and words in agreement.first
+
+
+@pytest.mark.parametrize(
+    "name, words", [("sent.pcapng", "sent at another"), ("delivered.pcapng", "delivered at another")]
+)
+def test_another_time_than_the_ledgers(tmp_path: Path, name: str, words: str) -> None:
+    record(tmp_path, datagrams([b"one", b"two", b"three"]), [(TO_UDP, Latency(delay_ms=5))])
+    data = bytearray((tmp_path / name).read_bytes())
+    data[data.find(b"two") - 42 - 12] ^= 1  # the lowest bits of its time
+    (tmp_path / name).write_bytes(data)
+    agreement = of(tmp_path, TO_UDP).agreement
+    assert agreement and agreement.wrong == 1
+    assert agreement.first and agreement.first.startswith("ledger 2") and words in agreement.first
+
+
+def test_a_change_that_no_capture_shows(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"one", b"two"]), [(TO_UDP, Corrupt(nth=2))])
+    data = (tmp_path / "delivered.pcapng").read_bytes()
+    frame = Capture(tmp_path / "delivered.pcapng").frame(1)
+    (tmp_path / "delivered.pcapng").write_bytes(data.replace(frame, datagrams([b"two"])[0]))
+    agreement = of(tmp_path, TO_UDP).agreement
+    assert agreement and agreement.first and "unchanged, though a fault changed it" in agreement.first
+
+
+def test_a_packet_that_the_ledger_does_not_know(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"one", b"two"]))
+    data = bytearray((tmp_path / "sent.pcapng").read_bytes())
+    at = data.rfind(struct.pack("<HHQ", 5, 8, 2))
+    data[at + 4] = 99
+    (tmp_path / "sent.pcapng").write_bytes(data)
+    agreement = of(tmp_path, TO_UDP).agreement
+    assert agreement and (agreement.packets, agreement.wrong) == (3, 2)
+
+
+def test_what_was_captured_after_a_ledger_was_cut_is_not_held_against_it(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"one", b"two", b"three"]))
+    ledger = (tmp_path / "ledger.bin").read_bytes()
+    (tmp_path / "ledger.bin").write_bytes(ledger[: ledger.rindex(b"\x03\0\0\0") - 64])
+    facts = of(tmp_path, TO_UDP)
+    assert (facts.sent, facts.delivered) == (3, 3)
+    assert facts.agreement and facts.agreement.agrees and facts.agreement.packets == 2

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.faults import Corrupt, Drop, Fault, Match
+from lab.faults import Corrupt, Cut, Drop, Fault, Match
 from lab.look.paths import path_facts
 from lab.look.repairs import repairs
 from lab.look.subject import open_subject
 from tests.unit.checks.histories import record
 from tests.unit.look.ends import tcpdumps
-from tests.virtual_wire import ACK, CLIENT, FIN, FROM_TCP, SYN, TCP_SERVER, TO_TCP, tcp
+from tests.virtual_wire import ACK, CLIENT, FIN, FROM_TCP, MS, SYN, TCP_SERVER, TO_TCP, tcp
 
 
 def there(payload: bytes = b"", seq: int = 1000, flags: int = ACK) -> bytes:
@@ -97,6 +97,11 @@ HISTORIES: dict[str, tuple[Sequence[bytes], Sequence[tuple[str, Fault]], list[st
         [(TO_TCP, Corrupt(nth=1, checksum="fixed"))],
         ["frame 2 repeats frame 1, which arrived"],
     ),
+    "one that was cut short": (
+        [there(flags=SYN, seq=999), there(b"abcdef"), there(b"def", 1003)],
+        [(TO_TCP, Cut(at=(3,)))],
+        ["frame 3 repeats frame 2, which f1 changed"],
+    ),
     "past 2^32": (
         [there(b"abcd", 0xFFFFFFFE), there(b"efgh", 2), there(b"abcd", 0xFFFFFFFE)],
         [dropped(1)],
@@ -108,7 +113,7 @@ HISTORIES: dict[str, tuple[Sequence[bytes], Sequence[tuple[str, Fault]], list[st
         [],
     ),
     "nothing: another connection of the same ports": (
-        [there(flags=SYN, seq=7999), there(b"abc", 8000), there(flags=SYN, seq=999), there(b"abc", 1000)],
+        [there(flags=SYN, seq=7999), there(b"abc", 8000), there(flags=SYN, seq=8000), there(b"abc", 8001)],
         [dropped(2)],
         [],
     ),
@@ -133,3 +138,9 @@ def test_without_a_ledger_nobody_knows_who_did_it(tmp_path: Path) -> None:
     assert told(tcpdumps(tmp_path, tmp_path / "ends", "client", "tcp-server")) == [
         "frame 6 repeats frame 2, lost on the way"
     ]
+
+
+def test_an_acknowledgement_that_came_too_late_to_be_heard_made_up_for_nothing(tmp_path: Path) -> None:
+    frames = [there(b"abc"), back(1003), back(1003), there(b"abc")]
+    record(tmp_path, frames, [dropped(1, FROM_TCP)], gap=MS // 2)
+    assert told(tmp_path) == ["frame 4 repeats frame 1, whose acknowledgement was lost: frame 2, which f1 dropped"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
 from lab.errors import UsageError
+from lab.evidence.files import CaptureWriter, interface, section_header
 from lab.evidence.pcapng import Capture
 from lab.evidence.reader import read_ledger
+from lab.evidence.recorder import FileRecorder
 from lab.faults import Duplicate, Latency, Loss
 from lab.look.subject import NO_LEDGER, ONE_END, TWO_CLOCKS, open_subject
 from tests.unit.checks.histories import MESSAGES, datagrams, record
-from tests.virtual_wire import MS, TO_UDP
+from tests.virtual_wire import MS, NODES, TO_UDP, udp
 
 FAULTS = [(TO_UDP, Loss(nth=2)), (TO_UDP, Duplicate(nth=3)), (TO_UDP, Latency(delay_ms=5))]
 
@@ -66,6 +69,14 @@ def test_the_story_of_a_packet(run: Path) -> None:
     assert subject.story_of(99) is None
 
 
+def test_a_copy_that_was_dropped_is_told(tmp_path: Path) -> None:
+    record(tmp_path, datagrams([b"again"] * 20), [(TO_UDP, Duplicate(every=1)), (TO_UDP, Loss(percent=30))])
+    subject = open_subject(tmp_path)
+    stories = [story for packet in range(1, 21) if (story := subject.story_of(packet))]
+    assert [len(story.delivered) + story.dropped_copies + story.entry.dropped for story in stories] == [2] * 20
+    assert sum(story.dropped_copies for story in stories) > 0
+
+
 def test_addresses_have_the_names_of_their_nodes(run: Path) -> None:
     subject = open_subject(run)
     assert [subject.name(one) for one in ("10.77.0.2", "fd77:1ab::4", "192.0.2.1")] == [
@@ -89,6 +100,7 @@ def test_one_capture_and_what_it_cannot_say(run: Path) -> None:
     assert (subject.sent, subject.delivered, subject.ledger, len(subject.captures)) == (None, None, None, 1)
     assert subject.unknown == (NO_LEDGER, ONE_END)
     assert subject.story_of(1) is None
+    assert subject.nodes == ("client", "udp-server"), "the capture brings the names along"
 
 
 def test_the_captures_of_both_ends(run: Path) -> None:
@@ -138,6 +150,40 @@ def test_a_lab_that_carried_nothing(tmp_path: Path) -> None:
     subject = open_subject(tmp_path)
     assert subject.sent is not None and len(subject.sent) == 0
     assert (subject.start_ns, subject.end_ns) == (0, 0)
+
+
+def test_what_the_lab_warned_of_is_a_remark(tmp_path: Path) -> None:
+    recorder = FileRecorder(tmp_path, NODES, {"seed": 1, "engine": "wire", "lab": "history"})
+    recorder.note("warning", text="the wall clock was stepped")
+    recorder.flush()
+    remarks = open_subject(tmp_path).remarks
+    assert "the wall clock was stepped" in remarks
+    assert any("no end" in remark for remark in remarks)
+    recorder.close()
+    assert open_subject(tmp_path).remarks == ("the wall clock was stepped",)
+
+
+def test_a_capture_without_the_ledgers_numbers(tmp_path: Path) -> None:
+    """A packet block without options, as another program writes it; what follows it is no number."""
+    frame = datagrams([b"one!"])[0]
+    block = struct.pack("<IIIIIII", 6, 32 + len(frame) + 2, 0, 0, 0, len(frame), len(frame)) + frame + bytes(2)
+    block += struct.pack("<I", len(block) + 4)
+    (tmp_path / "a.pcapng").write_bytes(section_header() + interface("eth0", "") + block + block)
+    (side,) = open_subject(tmp_path / "a.pcapng").captures
+    assert side.ids.tolist() == [0, 0]
+    assert side.frame(1) == frame
+
+
+def test_hosts_that_differ_in_half_of_an_address_only(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path / "a.pcapng", ["eth0"], "")
+    frame = udp(family=6)
+    other = frame[:22] + b"\xfd\x88" + frame[24:]
+    for one in (frame, other, udp()):
+        writer.packet(0, one, 0, b"", 1)
+    writer.close()
+    subject = open_subject(tmp_path / "a.pcapng")
+    (side,) = subject.captures
+    assert [subject.nodes[host] for host in side.source] == ["fd77:1ab::2", "fd88:1ab::2", "10.77.0.2"]
 
 
 def test_more_captures_are_named_and_left_unread(run: Path) -> None:
