@@ -94,7 +94,7 @@ def inspect(
         return
     subject = open_subject(what)
     if not subject.captures:
-        raise UsageError(f"{what}: no capture to read: {'; '.join(subject.remarks)}")
+        raise UsageError(f"{what}: no packets to look at: {'; '.join(subject.remarks) or 'it holds none'}")
     if packet is not None:
         _dissected(subject, packet, as_json)
     elif ladder:

@@ -161,10 +161,13 @@ class _Drawing:
     def __init__(self, ladder: Ladder, width: int, symbols: Symbols) -> None:
         self._ladder, self._symbols, self._width = ladder, symbols, width
         self._beside = width >= _NOTES_BESIDE
-        self._lane = _LANE if self._beside else width - _TIME - _FRAME - 5
         last = max((one.at_ns for one in ladder.steps), default=0)
         self._several = len({frozenset(one.flow.split(" ")) for one in ladder.steps}) > 1
         self._unit, self._ns = ("ms", 1e6) if last < 100e9 else ("s", 1e9)
+        frames = max((one.frame or 0 for one in ladder.steps), default=0)
+        self._time = max(_TIME, len(f"{last / self._ns:.3f}"))
+        self._frame = max(_FRAME, len(str(frames)) + 1)
+        self._lane = _LANE if self._beside else width - self._time - self._frame - 5
 
     def lines(self, shown: Sequence[Step | Gap]) -> Iterator[Text]:
         yield from self._heading(shown)
@@ -223,7 +226,9 @@ class _Drawing:
         for text, at in ((wire, (inner - len(wire)) // 2), (ladder.left, 0), (ladder.right, inner - len(ladder.right))):
             at = max(0, at)
             names[at : at + len(text)] = [(character, _NAME) for character in text]
-        heading = f"{self._unit:>{_TIME}}{'frame':>{_FRAME}}  " if top else " " * (_TIME + _FRAME + 2)
+        heading = (
+            f"{self._unit:>{self._time}}{'frame':>{self._frame}}  " if top else " " * (self._time + self._frame + 2)
+        )
         line = Text(heading, _DIM)
         for character, style in names[:inner]:
             line.append(character, style or None)
@@ -236,8 +241,8 @@ class _Drawing:
 
     def _row(self, time: str, frame: str, lane: _Lane, end: str | None = None) -> Text:
         end = end or self._symbols.end
-        line = Text(f"{time:>{_TIME}}", _DIM)
-        line.append(f"{frame:>{_FRAME}}  ", _DIM)
+        line = Text(f"{time:>{self._time}}", _DIM)
+        line.append(f"{frame:>{self._frame}}  ", _DIM)
         line.append(end)
         line.append_text(lane.text())
         line.append(end)
@@ -350,7 +355,7 @@ class _Drawing:
             for words, style in notes:
                 yield from self._notes_under(words, style)
             return
-        room = self._width - _TIME - _FRAME - self._lane - 6
+        room = self._width - self._time - self._frame - self._lane - 6
         lines = [(line, style) for words, style in notes for line in textwrap.wrap(words, room, subsequent_indent="  ")]
         for number, (line, style) in enumerate(lines or [("", "")]):
             row = self._row("", "", self._empty_lane()) if number else row

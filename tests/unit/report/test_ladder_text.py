@@ -161,6 +161,7 @@ def test_no_line_is_longer_than_the_terminal(width: int) -> None:
         step(1, 0, long, holds=holds, deeds=(cut,), arrivals=(arrival,)),
         step(2, 1, long, "server", after_ms=20, deeds=(LATENCY,), overtaken_by=(3, 4)),
         step(3, 2, long * 3, "server", after_ms=None, deeds=(DROP,)),
+        step(12_345_678, 9e9, long, "server"),
     )  # fmt: skip
     lines = [line.plain for line in ladder_text(model, list(model.steps), width)]
     assert max(map(len, lines)) <= max(width, 80)
