@@ -55,9 +55,17 @@ def lab_of(what: Path) -> Lab:
     if str(what) in names:
         return Lab(str(what))
     for lab in map(Lab, names):
-        if lab.status()["evidence"] == str(what.resolve()):
+        if _evidence_of(lab) == what.resolve():
             return lab
     raise UsageError(f"{what}: no lab of this name or with this evidence is up (up: {', '.join(names) or 'none'})")
+
+
+def _evidence_of(lab: Lab) -> Path | None:
+    """None of a lab that is still coming up, or going down."""
+    try:
+        return lab.evidence
+    except LabError:
+        return None
 
 
 def nodes(facts: dict[str, Any]) -> tuple[Node, ...]:
