@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from lab.look.build_ladder import Messages
+    from lab.look.subject import Subject
 
 PAGE = "report.html"
 LEDGER = "ledger.bin"
@@ -41,11 +47,18 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _run(folder: Path, out: Path) -> Path:
-    from lab.framed import messages_of
     from lab.report.gather import run_page
     from lab.report.html import run_html
 
-    return _written(out, run_html(run_page(folder, str(folder), messages_of)))
+    return _written(out, run_html(run_page(folder, str(folder), _messages)))
+
+
+def _messages(subject: Subject) -> Messages:
+    """Where messages lie, numbered from 0 as in journals, so that a finding's message 4 is the ladder's too."""
+    from lab.framed import messages_of
+
+    found = messages_of(subject)
+    return {way: [replace(one, number=one.number - 1) for one in messages] for way, messages in found.items()}
 
 
 def _batch(folders: list[Path], out: Path) -> Path:

@@ -25,13 +25,13 @@ LINE, SMALL, NEXT = 22, 14, 5
 """Heights in SVG units: a line of words, a second one below it, and an arrival without any."""
 PAUSE_NS = 100_000_000
 """A pause as long as this is named."""
-WORDS, SMALL_WORDS, BESIDE = 37, 45, 28
+WORDS, SMALL_WORDS, BESIDE = 37, 48, 28
 """Characters that fit beside a lifeline, in a line and in a small one, and between the ✕ and a lifeline.
 
 All of it is in the packet's title."""
 
-_NAMED = re.compile(r"\bwhich (f\d+)\b")
-"""How a remark names a fault."""
+_NAMED = re.compile(r"\bwhich (f\d+) (dropped|changed)\b")
+"""How a remark says what a fault did."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,17 @@ def _words(step: Step, faults: Mapping[str, str], y: float, rightwards: bool, po
     first = f'<tspan class="frame">{number}</tspan> {escape(_short(step.what, WORDS - len(number)))}'
     x, anchor = (LEFT - EDGE, "end") if rightwards else (RIGHT + EDGE, "start")
     told = f'<text class="what" x="{x}" y="{y + 4:.0f}" text-anchor="{anchor}">{first}</text>'
-    more = [_NAMED.sub(lambda name: f"which {faults.get(name[1], name[1])}", line) for line in _more(step)]
+    more = [_NAMED.sub(lambda found: _blamed(faults.get(found[1], found[1]), found[2]), line) for line in _more(step)]
     lines = (
         _beside(line, y + SMALL * row, not rightwards, "more", SMALL_WORDS) for row, line in enumerate(more, start=1)
     )
     return clock + told + "".join(lines)
+
+
+def _blamed(fault: str, deed: str) -> str:
+    """In the fault's words, without what it was asked to match: `lost to loss 10%`, `changed by cut 13`."""
+    name = fault.partition(" (")[0]
+    return f"lost to {name}" if deed == "dropped" else f"changed by {name}"
 
 
 def _port(ladder: Ladder, step: Step) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def test_every_finding_of_a_failed_run_leads_to_its_packets(
     assert first.get_attribute("data-check") == "reliability", "what failed comes first"
     findings = first.get_by_test_id("finding")
     assert findings.count() == len(next(check for check in failed.checks if check.name == "reliability").findings) > 3
+    alike = []
     for number in range(findings.count()):
         finding = findings.nth(number)
         finding.click()
@@ -113,9 +115,23 @@ def test_every_finding_of_a_failed_run_leads_to_its_packets(
         assert finding.get_attribute("aria-pressed") == "true"
         expect(page.get_by_test_id("chosen")).to_contain_text(finding.locator(".text").inner_text())
         assert _first_lit_is_in_sight(page)
+        alike.append(_message(finding.inner_text()) in _messages_sent(page))
+    assert any(alike), "the finding and the ladder number messages from 0, or all have gone in one segment with others"
     page.get_by_test_id("clear").click()
     assert _lit(page) == set()
     expect(page.get_by_test_id("chosen")).to_be_hidden()
+
+
+def _message(text: str) -> str:
+    """The first that a finding speaks of."""
+    found = re.search(r"message \d+", text)
+    assert found is not None
+    return found[0]
+
+
+def _messages_sent(page: Page) -> list[str]:
+    """What the client's packets hold that are shown."""
+    return page.locator(".step.lit[data-side=left] .more").all_text_contents()
 
 
 def _lit(page: Page) -> set[str]:

@@ -92,11 +92,14 @@ def _forged() -> Step:
 
 
 def test_a_remark_names_the_fault_and_not_its_number() -> None:
-    fault = Standing("f1", "client->server", "loss 10%", 0, None)
-    again = step(2, 1, "data 1..2 (1 B)", remarks=("repeats frame 1, which f1 dropped",))
-    (one,) = steps(drawn(ladder(again, faults=(fault,))))
+    faults = (
+        Standing("f1", "client->server", "drop (tcp syn, which 1)", 0, None),
+        Standing("f2", "client->server", "cut 13", 0, None),
+    )
+    said = ("repeats frame 1, which f1 dropped", "repeats frame 1, which f2 changed")
+    (one,) = steps(drawn(ladder(step(2, 1, "data 1..2 (1 B)", remarks=said), faults=faults)))
     assert one.get("class") == "step again"
-    assert words(one, "more") == ["repeats frame 1, which loss 10% dropped"]
+    assert words(one, "more") == ["repeats frame 1, lost to drop", "repeats frame 1, changed by cut 13"]
 
 
 def test_of_several_connections_each_packet_says_its_port() -> None:
