@@ -28,6 +28,7 @@ _NOTES_BESIDE = 118
 _PAUSE_NS = 100_000_000
 """A time in which nothing happened that is worth a line."""
 _DELAY_SHOWN_NS = 100_000
+_FAULTS_NAMED = 8
 _PLAIN_REASONS = {"named packet", "fixed"}
 
 
@@ -171,14 +172,14 @@ class _Drawing:
 
     def lines(self, shown: Sequence[Step | Gap]) -> Iterator[Text]:
         yield from self._heading(shown)
-        yield self._names(top=True)
+        yield from self._names(top=True)
         before: int | None = None
         for event in _events(shown):
             if before is not None and event.at_ns - before >= _PAUSE_NS:
                 yield self._pause(event.at_ns - before)
             yield from self._event(event)
             before = event.what.to_ns if isinstance(event.what, Gap) else event.at_ns
-        yield self._names(top=False)
+        yield from self._names(top=False)
 
     # -- around the lanes ----------------------------------------------------------------------------------------------
 
@@ -189,10 +190,12 @@ class _Drawing:
         yield from self._wrapped(
             f"{ladder.left} <-> {ladder.right}: {count}; time 0 is {start:%Y-%m-%d %H:%M:%S.%f} UTC", _NAME
         )
-        for fault in ladder.faults:
+        for fault in ladder.faults[:_FAULTS_NAMED]:
             end = "the end" if fault.to_ns is None else duration(fault.to_ns)
             begin = "the start" if fault.from_ns <= 0 else duration(fault.from_ns)
             yield from self._wrapped(f"fault {fault.fault}: {fault.describe} on {fault.path}, from {begin} to {end}")
+        if len(ladder.faults) > _FAULTS_NAMED:
+            yield Text(f"and {len(ladder.faults) - _FAULTS_NAMED} faults more")
         if ladder.unknown:
             yield from self._wrapped(f"note: {ladder.unknown}")
         yield from self._wrapped(self._legend(shown), _DIM)
@@ -219,20 +222,20 @@ class _Drawing:
         for line in textwrap.wrap(text, self._width, subsequent_indent="  ", break_on_hyphens=False):
             yield Text(line, style)
 
-    def _names(self, *, top: bool) -> Text:
-        ladder, inner = self._ladder, self._lane + 2
-        names = [(" ", "")] * inner
-        wire = "" if ladder.unknown else "the wire"
-        for text, at in ((wire, (inner - len(wire)) // 2), (ladder.left, 0), (ladder.right, inner - len(ladder.right))):
-            at = max(0, at)
-            names[at : at + len(text)] = [(character, _NAME) for character in text]
-        heading = (
-            f"{self._unit:>{self._time}}{'frame':>{self._frame}}  " if top else " " * (self._time + self._frame + 2)
-        )
-        line = Text(heading, _DIM)
-        for character, style in names[:inner]:
-            line.append(character, style or None)
-        return line
+    def _names(self, *, top: bool) -> Iterator[Text]:
+        """On a line; on two where both are so long, as IPv6 addresses are, that they would run into each other."""
+        left, right, inner = self._ladder.left, self._ladder.right, self._lane + 2
+        over = (self._unit, "frame") if top else ("", "")
+        margin = f"{over[0]:>{self._time}}{over[1]:>{self._frame}}  "
+        if len(left) + len(right) + 2 > inner:
+            yield Text(margin, _DIM).append(left[:inner], _NAME)
+            yield Text(" " * len(margin)).append(f"{right[:inner]:>{inner}}", _NAME)
+            return
+        names = f"{left}{right:>{inner - len(left)}}"
+        wire, at = "the wire", (inner - len("the wire")) // 2
+        if not self._ladder.unknown and not names[at - 1 : at + len(wire) + 1].strip():
+            names = names[:at] + wire + names[at + len(wire) :]
+        yield Text(margin, _DIM).append(names, _NAME)
 
     def _pause(self, ns: int) -> Text:
         lane = _Lane(self._lane, self._symbols)

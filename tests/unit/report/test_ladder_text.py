@@ -151,6 +151,26 @@ def test_faults_stand_above_with_where_and_when() -> None:
     assert "fault f1: loss 5% on server->client, from the start to 1.09 s" in lines
 
 
+def test_names_that_are_too_long_for_a_line_have_two() -> None:
+    left, right = "2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8:1111:2222:3333:4444:5555:7777"
+    lines = drawn(replace(ladder(step(1, 0, "SYN")), left=left, right=right)).splitlines()
+    assert lines[0] == f"       ms frame  {left}"
+    assert lines[1] == f"{right:>79}"
+    assert lines[-2:] == [f"{'':17}{left}", lines[1]]
+
+
+def test_a_name_in_the_middle_is_not_written_over() -> None:
+    lines = drawn(replace(ladder(step(1, 0, "SYN")), left="a" * 30, right="b")).splitlines()
+    assert lines[0] == f"       ms frame  {'a' * 30}{'b':>32}"
+
+
+def test_of_very_many_faults_the_first() -> None:
+    faults = tuple(Standing(f"f{number}", "a->b", "flap", 0, 1) for number in range(30))
+    lines = [line.plain for line in ladder_text(ladder(step(1, 0, "SYN"), faults=faults), [])]
+    assert sum(line.startswith("fault") for line in lines) == 8
+    assert "and 22 faults more" in lines
+
+
 @pytest.mark.parametrize("width", [10, 80, 100, 118, 160])
 def test_no_line_is_longer_than_the_terminal(width: int) -> None:
     long = "data 1000001..1000101 (100 B)"
