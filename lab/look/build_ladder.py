@@ -62,8 +62,18 @@ def build_ladder(
     """Between two that talked (names as `pairs` gives them), of the packets that `keep` keeps."""
     building = _Building(subject, (left, right), messages or {}, remarks or {})
     faults = _standing(subject, left, right)
-    known = subject.ledger is not None and subject.sent is not None and subject.delivered is not None
-    return Ladder(left, right, subject.start_ns, building.steps(keep), faults, "" if known else ONE_SIDE)
+    return Ladder(left, right, subject.start_ns, building.steps(keep), faults, _unknown(subject))
+
+
+def _unknown(subject: Subject) -> str:
+    if subject.ledger is not None and subject.sent is not None and subject.delivered is not None:
+        return ""
+    others = [side.name for side in subject.captures if side is not subject.main]
+    if others and subject.ledger is None:
+        return (
+            f"drawn is {subject.main.name} alone; what the network did between it and {others[0]}, the summary counts"
+        )
+    return ONE_SIDE
 
 
 def build_steps(

@@ -172,6 +172,17 @@ def test_of_frames_cut_short_by_the_capturer_sizes_are_those_that_were_sent(tmp_
     ]
 
 
+def test_of_two_captures_without_a_ledger_one_is_drawn(tmp_path: Path) -> None:
+    record(tmp_path, OPENING)
+    both = tmp_path / "both"
+    both.mkdir()
+    for name, other in (("sent", "a"), ("delivered", "b")):
+        (tmp_path / f"{name}.pcapng").rename(both / f"{other}.pcapng")
+    subject = open_subject(both)
+    (pair,) = pairs(subject)
+    assert build_ladder(subject, pair.left, pair.right).unknown.startswith("drawn is a.pcapng alone; ")
+
+
 def test_a_host_that_talks_to_itself_is_two_ends(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path / "lo.pcapng", ["lo"], "loopback")
     writer.packet(0, tcp(flags=SYN, seq=1, target=CLIENT), 0, b"", 1)
