@@ -56,8 +56,8 @@ ASCII = Symbols("-", ">", "<", "|", ":", "+", "X", "#", "*", "`", "...", ":")
 _BAD, _ODD, _GOOD, _DIM, _NAME = "bold red", "yellow", "", "dim", "bold"
 _STYLES = {
     Effect.DROPPED: _BAD,
-    Effect.CHANGED: "magenta",
-    Effect.INJECTED: "magenta",
+    Effect.CHANGED: "bold magenta",
+    Effect.INJECTED: "bold magenta",
     Effect.DUPLICATED: "cyan",
     Effect.HELD: _ODD,
     Effect.OVERTOOK: _ODD,
