@@ -126,12 +126,13 @@ def _check_node() -> None:
 
 
 def _await_ports(ports: Sequence[str], seconds: float) -> list[str]:
-    """Until all of them listen in this namespace, or the time is over; returns those that do not."""
+    """Until all of them listen in this namespace, or the time is over; returns those that do not. NodeGone."""
     deadline = time.monotonic() + seconds
     while True:
         missing = sorted(set(ports) - cables.open_ports())
         if not missing or time.monotonic() > deadline:
             return missing
+        _check_node()
         time.sleep(PORT_SECONDS)
 
 

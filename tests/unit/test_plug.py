@@ -123,6 +123,14 @@ def test_what_listens_is_looked_up_in_its_own_namespace(meeting: Meeting) -> Non
     assert peer.ask("await-ports", ports=[port, "udp/1"], within=0.05) == {"missing": sorted([port, "udp/1"])}
 
 
+def test_nothing_is_awaited_of_a_node_that_is_gone(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container killed as its lab comes up: whoever waits for its port hears at once."""
+    peer = meeting.meet()
+    peer.channel.send(json.dumps({"do": "await-ports", "ports": ["udp/1"], "within": SECONDS}).encode())
+    monkeypatch.setattr(plug, "OWN_DEVICE", NO_DEVICE)
+    assert peer.channel.recv(1) == b""
+
+
 def test_a_cable_goes_to_the_hub_and_is_kept_nowhere_else(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
     def laid(device: str) -> int:
         return os.memfd_create(device)
