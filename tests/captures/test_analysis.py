@@ -1,0 +1,123 @@
+"""Streams and marks equal tshark's: on conversations made for it, other projects' captures, tcpdump's and our own.
+
+docs/captures.md explains each kind of difference that is left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.captures.files import CaptureFile
+from lab.errors import UsageError
+from tests.capabilities import missing
+from tests.captures.random_conversations import conversations
+from tests.captures.tshark_marks import COUNTED, Agreement, tshark
+from tests.conversations import write
+from tests.telling_conversations import TELLING
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLES = ROOT / ".build" / "captures"
+SUFFIXES = {".pcap", ".pcapng", ".cap", ".dmp"}
+SCENARIOS = [
+    "tcp-loss",
+    "tcp-reordered",
+    "tcp-burst-loss",
+    "tcp-duplicated",
+    "tcp-link-flaps",
+    "tcp-mtu-blackhole",
+    "tcp-corrupted",
+    "first-syn-ack-lost",
+]
+
+
+@pytest.fixture(autouse=True)
+def _tshark() -> None:
+    if shutil.which("tshark") is None:
+        missing("tshark", "not on PATH")
+
+
+def test_telling_conversations(tmp_path: Path) -> None:
+    together = [replace(segment, host=host) for host, (_, all_) in enumerate(TELLING.values()) for segment in all_]
+    found = dict(tshark(write(tmp_path / "telling.pcap", together)))
+    last = {segment.host: found[number][1] for number, segment in enumerate(together, 1)}
+    assert dict(zip(TELLING, last.values(), strict=True)) == {name: mark for name, (mark, _) in TELLING.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_conversations(tmp_path: Path, seed: int) -> None:
+    """Ends that acknowledge what was never sent are most of what differs."""
+    found = Agreement()
+    found.compare(write(tmp_path / "random.pcap", conversations(seed, 1000)))
+    assert found.packets >= 14000 and not found.wrong_streams and found.wrong_numbers <= found.packets * 0.001
+    assert found.promised <= found.packets * 0.001, found.examples[:20]
+    assert found.any <= found.packets * 0.01, found.examples[:20]
+
+
+@pytest.mark.timeout(900)
+def test_samples() -> None:
+    files = [file for file in sorted(SAMPLES.rglob("*")) if file.suffix in SUFFIXES and _is_capture(file)]
+    if not files:
+        missing("captures", f"no sample captures in {SAMPLES.relative_to(ROOT)} (make captures)")
+    found = Agreement()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # nearly all of the time is tshark's, which starts for each file
+        for file, theirs in zip(files, pool.map(lambda file: dict(tshark(file)), files), strict=True):
+            if theirs:
+                found.compare(file, theirs)
+    show("samples", found)
+    assert found.packets >= 3000
+    assert found.promised <= found.packets * 0.001 and found.any <= found.packets * 0.01, found.examples[:20]
+    for mark in COUNTED:
+        ours, theirs = found.ours[str(mark.name)], found.theirs[str(mark.name)]
+        assert abs(ours - theirs) <= max(2, theirs * 0.01), mark
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.timeout(120)
+def test_our_own_runs(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-m", "lab.cli", "run", name, "--out", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    captures = sorted(tmp_path.rglob("*.pcapng"))
+    if not captures:
+        missing("netns", run.stdout + run.stderr)
+    found = Agreement()
+    for capture in captures:
+        found.compare(capture)
+    show(name, found)
+    assert found.packets and found.any == 0, found.examples[:20]
+
+
+@pytest.mark.timeout(60)
+def test_tcpdump_of_a_reader_that_stops(tmp_path: Path) -> None:
+    """Zero windows, probes and keep-alives, on a loopback of its own."""
+    if shutil.which("tcpdump") is None or os.geteuid() != 0:
+        missing("tcpdump", "it takes tcpdump, and root for a network namespace")
+    capture = tmp_path / "stalled.pcap"
+    stalled = [sys.executable, "-m", "tests.captures.stalled_reader", str(capture)]
+    subprocess.run(["unshare", "-n", *stalled], cwd=ROOT, check=True, timeout=50)
+    found = Agreement()
+    found.compare(capture)
+    show("tcpdump", found)
+    assert found.theirs["ZERO_WINDOW"] and found.theirs["WINDOW_FULL"] and found.theirs["KEEP_ALIVE"]
+    assert found.any == 0, found.examples[:20]
+
+
+def _is_capture(file: Path) -> bool:
+    try:
+        CaptureFile(file)
+    except UsageError:
+        return False
+    return True
+
+
+def show(what: str, found: Agreement) -> None:
+    print(f"\n{what}: {found.packets} packets; {found.promised} differ in what is promised, {found.any} in anything")
+    for name in sorted(found.ours | found.theirs):
+        print(f"  {name.lower():26}{found.ours[name]:8} ours{found.theirs[name]:8} tshark")
