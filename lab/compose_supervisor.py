@@ -58,6 +58,8 @@ class Line:
         self._in, self._out = process.stdin, process.stdout
         os.set_blocking(self._out.fileno(), False)
         self._waiting = b""
+        self._owed = 0
+        """How many answers are still to come."""
         self._look = look
         self.events: socket.socket | None = events
         """None once there will be no more."""
@@ -74,9 +76,13 @@ class Line:
             self._in.flush()
         except OSError as error:
             raise LabFailure(f"the hub is gone: {error}") from error
+        self._owed += 1
         deadline = time.monotonic() + seconds
-        while (answer := self._next(deadline)) is None:
-            continue
+        answer: dict[str, Any] = {}
+        while self._owed:  # those of orders that were given up come first
+            if (message := self._next(deadline)) is not None:
+                answer = message
+                self._owed -= 1
         if "fix" in answer:
             raise MissingCapability(answer["name"], answer["error"], answer["fix"])
         if "error" in answer:
@@ -87,7 +93,8 @@ class Line:
         """Take what came unasked. LabFailure where the line has ended."""
         self._read()
         while b"\n" in self._waiting:
-            self._take()
+            if self._take() is not None:
+                self._owed -= 1
 
     def _next(self, deadline: float) -> dict[str, Any] | None:
         if b"\n" in self._waiting:
