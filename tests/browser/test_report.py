@@ -229,6 +229,20 @@ def test_the_theme_turns_and_plots_turn_with_it(talkative: Path, open_page: Open
     expect(page.locator("body")).to_have_css("background-color", light[0])
 
 
+def test_on_paper_it_is_light_and_nothing_is_cut_off(talkative: Path, open_page: Open) -> None:
+    page = open_page(talkative).page
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("figure.plot:not([data-drawn=dark])")).to_have_count(0)
+    ticks = page.locator(".xtick text").first
+    expect(ticks).to_have_css("fill", "rgb(232, 233, 236)")
+    page.emulate_media(color_scheme="dark", media="print")
+    expect(ticks).to_have_css("fill", "rgb(28, 30, 34)")
+    expect(page.get_by_test_id("theme")).to_be_hidden()
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 with its margins, at 96 to the inch
+    wide = page.locator("#tables .wide").evaluate_all("(all) => all.map((one) => one.scrollWidth > one.clientWidth)")
+    assert not any(wide)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(scheme: str, talkative: Path, open_page: Open) -> None:
     """At least 4.5 to 1 (WCAG 2.2, 1.4.3 AA), for all text that is not inside a plot or faded by a choice."""

@@ -17,6 +17,7 @@
     themed();
   });
   preferDark.addEventListener("change", themed);
+  matchMedia("print").addEventListener("change", () => drawPlots()); // paper is light
 
   // -- plots: the style sheet has the colours, a figure only their names
   const probe = document.createElement("span");
