@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from lab.cli_live import follow_lab
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults.base import Effect
 from lab.look.happenings import Wanted
+from lab.look.protocols import PROTOCOLS
 from lab.units import DURATIONS_MS, parse_quantity
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from lab.look.filters import Filter
     from lab.look.ladder import Ladder
     from lab.look.subject import Side, Subject
-    from lab.report.result import RunResult
 
-RESULT = "result.json"
 SCAPY = "scapy==2.8.0"
 MOST_IN_LADDER = 200_000
 PACKETS_SHOWN = 1000
@@ -42,14 +40,13 @@ _DISSECT = Path(__file__).resolve().parents[1] / "dissect"
 _OTHERS_NAMED = 5
 _NONE = "no packet is like that; leave out one of the filters"
 _FOREVER = 1 << 62
-_PROTOCOLS = ("tcp", "udp", "dns", "icmp")
 
 
 @click.command()
 @click.argument("what", type=click.Path(path_type=Path), metavar="RUN|CAPTURE|LAB")
 @click.option("--flow", type=int, metavar="N", help="The packets of one flow, as the summary numbers them.")
 @click.option("--on", metavar="NODE|PATH", help="Of a node, of a path (a->b), or of both its ways (a<->b).")
-@click.option("--protocol", type=click.Choice(_PROTOCOLS))
+@click.option("--protocol", type=click.Choice(list(PROTOCOLS)))
 @click.option("--port", type=click.IntRange(1, 65535))
 @click.option(
     "--between", metavar="FROM..TO", help="By when they were sent, such as 1s..2s; time 0 is the first packet."
@@ -111,9 +108,10 @@ def _summary(what: Path, every: bool, as_json: bool) -> None:
     from lab.look.subject import open_subject
     from lab.report.inspect_json import summary_json
     from lab.report.inspect_text import summary
+    from lab.report.result_file import read_result
 
     seen = overview_of_file(what) if _is_a_capture(what) else overview(open_subject(what))
-    result = _result(what)
+    result = read_result(what)
     if as_json:
         _print_json(summary_json(seen, result))
     else:
@@ -275,19 +273,6 @@ def _between_ns(text: str | None) -> tuple[int, int] | None:
     if end < begin:
         raise UsageError(f"--between {text}: ends before it begins; expected FROM..TO, such as 1s..2s")
     return round(begin), round(end)
-
-
-def _result(folder: Path) -> RunResult | None:
-    from lab.report.json_report import parse_report
-
-    file = folder / RESULT
-    if not file.is_file():
-        return None
-    try:
-        (result,) = parse_report(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: no result of lab run to read: {error}") from error
-    return replace(result, evidence=str(folder))
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

@@ -4,17 +4,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from lab.errors import UsageError
-
-if TYPE_CHECKING:
-    from lab.look.build_ladder import Messages
-    from lab.look.subject import Subject
 
 PAGE = "report.html"
 LEDGER = "ledger.bin"
@@ -39,7 +33,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 
 def _runs_in(folder: Path) -> list[Path]:
     """The runs in a folder of runs, by name; none where it is a run itself, or nothing."""
-    from lab.report.gather import RESULT
+    from lab.report.result_file import RESULT
 
     if not folder.is_dir() or (folder / RESULT).is_file() or (folder / LEDGER).is_file():
         return []
@@ -47,26 +41,19 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _run(folder: Path, out: Path) -> Path:
+    from lab.framed import messages_of
     from lab.report.gather import run_page
     from lab.report.html import run_html
 
-    return _written(out, run_html(run_page(folder, str(folder), _messages)))
-
-
-def _messages(subject: Subject) -> Messages:
-    """Where messages lie, numbered from 0 as in journals, so that a finding's message 4 is the ladder's too."""
-    from lab.framed import messages_of
-
-    found = messages_of(subject)
-    return {way: [replace(one, number=one.number - 1) for one in messages] for way, messages in found.items()}
+    return _written(out, run_html(run_page(folder, str(folder), messages_of)))
 
 
 def _batch(folders: list[Path], out: Path) -> Path:
     from lab import matrix
     from lab.checks.base import Verdict
     from lab.report.batch import batch_page
-    from lab.report.gather import RESULT, read_result
     from lab.report.html import batch_html
+    from lab.report.result_file import RESULT, read_result
 
     cells = {cell.scenario.name: cell for cell in matrix.cells(matrix.PREFIX)}
     placed, links = [], []

@@ -69,14 +69,14 @@ def _streams(subject: Subject, framings: dict[int, str]) -> dict[Direction, byte
 
 
 def _messages(framing: str, stream: bytes) -> Iterator[Message]:
-    """Those that are whole. A prefix comes before a message, a newline after it."""
+    """Those that are whole, numbered from 0 as in journals. A prefix comes before a message, a newline after it."""
     kind = codec(framing)
     decoder, start = kind.decoder(), 0
     try:
         found = decoder.feed(stream)
     except PeerError as error:
         found = error.complete
-    for number, message in enumerate(found, start=1):
+    for number, message in enumerate(found):
         end = start + len(kind.encode(message))
         closing = framing == "line"
         yield Message(number, start, start if closing else end - len(message), end - closing, end)

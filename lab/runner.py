@@ -27,6 +27,7 @@ from lab.lab import Lab, new_folder, quiet
 from lab.moments import Moment, moments
 from lab.report.json_report import json_report
 from lab.report.result import RunResult
+from lab.report.result_file import RESULT
 from lab.scenario import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
 from lab.scenario import Workload as ScenarioWorkload
 
@@ -35,7 +36,6 @@ PORTS_PER_WORKLOAD = 500
 KILL_SECONDS = 5.0
 BEGIN_SECONDS = 10.0
 """How long to wait for a workload's first packet: one that sends none for so long has begun all the same."""
-RESULT = "result.json"
 _numbers = itertools.count(1)
 
 

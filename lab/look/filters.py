@@ -10,11 +10,8 @@ from lab.captures.columns import Flags
 from lab.errors import UsageError
 from lab.faults.base import Effect
 from lab.look.build_ladder import Keep
+from lab.look.protocols import DNS_PORT, PROTOCOLS
 from lab.look.subject import Side, Subject
-from lab.packets import ICMP, ICMPV6, TCP, UDP
-
-PROTOCOLS = {"tcp": (TCP,), "udp": (UDP,), "icmp": (ICMP, ICMPV6), "dns": (TCP, UDP)}
-DNS_PORT = 53
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from lab.errors import UsageError
 from lab.look.capture_tail import Seen
-from lab.look.words import DNS_PORT, Numbering, in_words
-from lab.packets import ICMP, ICMPV6, TCP, UDP, Packet
+from lab.look.protocols import DNS_PORT, PROTOCOLS
+from lab.look.words import Numbering, in_words
+from lab.packets import Packet
 from lab.topology import Node, Path, parse_paths
 
 MOST_ON_THE_WAY = 1 << 16
 """Of more packets, the oldest are forgotten, and how late they arrive is not known."""
-PROTOCOLS = {"tcp": (TCP,), "udp": (UDP,), "icmp": (ICMP, ICMPV6), "dns": (TCP, UDP)}
 _DEED = re.compile(r"(\w+) by (\S+) \((.*?)\)(?:; |$)")
 _DROPPED = "dropped"
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a stream, `number` from 1. All else are offsets in the stream, the first byte being 0.
+    """One message of a stream; `number` from 0, as in journals. All else are offsets in the stream, from 0 too.
 
     From `start` to `body` is its prefix (the length), from `body` to `tail` what it says, from `tail` to `end` what
     closes it (a newline); either may be empty.

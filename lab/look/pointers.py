@@ -18,9 +18,9 @@ from functools import cached_property
 from typing import Any
 
 from lab.evidence.journal import Line, read_journal
+from lab.look.protocols import DNS_PORT
 from lab.look.subject import Subject
 
-DNS_PORT = 53
 _FRAME = re.compile(r"(\w+)\.pcapng frame (\d+)")
 _LEDGER = re.compile(r"ledger (\d+)")
 _JOURNAL = re.compile(r"(journal-[\w.-]+\.jsonl)")

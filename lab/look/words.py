@@ -15,9 +15,9 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from lab.look.protocols import DNS_PORT
 from lab.packets import ACK, FIN, PROTOCOL_NAMES, RST, SYN, TCP, UDP, Packet
 
-DNS_PORT = 53
 _SEQUENCE_SPACE = 1 << 32
 _TEXT_BYTES = 24
 _TEXT = re.compile(rb"[ -~]{3,}")

@@ -22,13 +22,12 @@ from lab.look.pointers import Pointers
 from lab.look.remarks import remarks
 from lab.look.subject import Side, Subject, open_subject
 from lab.report.figures import Window, cdf_figure, sequence_figure, times_figure
-from lab.report.json_report import parse_report
 from lab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 from lab.report.result import RunResult
+from lab.report.result_file import RESULT, read_result
 from lab.report.series import conversations, course, delays, merged
 
-RESULT = "result.json"
 MOST_DRAWN = 2000
 """Packets in all ladders of a page."""
 MOST_READ = 20_000
@@ -78,20 +77,6 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
         commands=tuple(_commands(subject, result, name)),
         scenario=str(subject.run.get("scenario", "")),
     )
-
-
-def read_result(folder: Path) -> RunResult | None:
-    """The verdict that `lab run` left; None where it left none. UsageError where the file can't be read as one."""
-    file = folder / RESULT
-    if not file.is_file():
-        return None
-    try:
-        results = parse_report(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: not a result of lab run: {str(error).splitlines()[0]}") from error
-    if len(results) != 1:
-        raise UsageError(f"{file}: {len(results)} results; expected one run's")
-    return results[0]
 
 
 def _facts(subject: Subject, result: RunResult | None, name: str) -> Iterator[tuple[str, str]]:

@@ -34,12 +34,12 @@ def streams(folder: Path, port: int, *payloads: bytes) -> list[list[Message]]:
 
 def test_length_prefixed_messages_over_segments(tmp_path: Path) -> None:
     assert streams(tmp_path, 8082, b"\0\5hel", b"lo\0", b"\2hi\0") == [
-        [Message(1, 0, 2, 7, 7), Message(2, 7, 9, 11, 11)]
+        [Message(0, 0, 2, 7, 7), Message(1, 7, 9, 11, 11)]
     ]
 
 
 def test_lines_end_with_their_newline(tmp_path: Path) -> None:
-    assert streams(tmp_path, 8081, b"one\ntw", b"o\n") == [[Message(1, 0, 0, 3, 4), Message(2, 4, 4, 7, 8)]]
+    assert streams(tmp_path, 8081, b"one\ntw", b"o\n") == [[Message(0, 0, 0, 3, 4), Message(1, 4, 4, 7, 8)]]
 
 
 def test_a_raw_stream_has_no_messages(tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_a_raw_stream_has_no_messages(tmp_path: Path) -> None:
 def test_a_port_of_the_users_own_has_the_framing_of_its_workload(tmp_path: Path, framing: str, body: int) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"scenario": SCENARIO.format(framing=framing), "name": "mine"}))
     prefix = (5).to_bytes(body, "big")
-    assert streams(tmp_path, 9000, prefix + b"hello", b"") == [[Message(1, 0, body, body + 5, body + 5)]]
+    assert streams(tmp_path, 9000, prefix + b"hello", b"") == [[Message(0, 0, body, body + 5, body + 5)]]
 
 
 def test_what_breaks_the_framing_ends_the_messages(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"scenario": SCENARIO.format(framing="length4"), "name": "mine"}))
-    assert streams(tmp_path, 9000, b"\0\0\0\1a\xff\xff\xff\xff") == [[Message(1, 0, 4, 5, 5)]]
+    assert streams(tmp_path, 9000, b"\0\0\0\1a\xff\xff\xff\xff") == [[Message(0, 0, 4, 5, 5)]]
 
 
 def test_of_a_capture_from_elsewhere_no_framing_is_known(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_one_flow_a_line_each(run: Path) -> None:
     assert lines[2].split()[:6] == ["1.000", "2", "tcp-server", "->", "client", "SYN-ACK"]
     assert lines[2].endswith("dropped by drop (tcp syn+ack, which 1)")
     assert lines[3].endswith("repeats frame 2, which f1 dropped")
-    assert "data 1..8 (7 B): message 1" in lines[5]
+    assert "data 1..8 (7 B): message 0" in lines[5]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_many_packets_are_not_all_shown(run: Path, monkeypatch: pytest.MonkeyPat
 
 def test_one_packet_taken_apart(run: Path) -> None:
     text = inspect(run, "--packet", 5)
-    assert "data 1..8 (7 B): message 1" in text
+    assert "data 1..8 (7 B): message 0" in text
     assert "###[ TCP ]###" in text
     assert "sent.pcapng frame 5" in text
     assert "delivered.pcapng" not in text  # it arrived as it was sent
@@ -241,7 +241,7 @@ def test_options_that_cannot_be_meant(run: Path, words: list[str], error: str) -
 
 def test_a_result_that_is_none(run: Path) -> None:
     (run / "result.json").write_text("{}")
-    with pytest.raises(UsageError, match="no result of lab run"):
+    with pytest.raises(UsageError, match="not a result of lab run"):
         inspect(run)
 
 
@@ -253,3 +253,9 @@ def test_the_command_line_starts_without_what_only_looking_takes() -> None:
     program = "import sys, lab.cli; print(sorted({'numpy', 'plotly', 'jinja2', 'scapy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_summary_does_without_what_draws_pages(run: Path) -> None:
+    program = "import sys; from lab.cli import cli; cli(['inspect', sys.argv[1]], standalone_mode=False); "
+    program += "assert {'plotly', 'jinja2'}.isdisjoint(sys.modules)"
+    subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, check=True)

@@ -6,23 +6,23 @@ import pytest
 
 from lab.look.messages import Message, contents
 
-LENGTH2 = [Message(1, 0, 2, 12, 12), Message(2, 12, 14, 24, 24), Message(3, 24, 26, 36, 36)]
-LINE = [Message(1, 0, 0, 10, 11), Message(2, 11, 11, 21, 22)]
+LENGTH2 = [Message(0, 0, 2, 12, 12), Message(1, 12, 14, 24, 24), Message(2, 24, 26, 36, 36)]
+LINE = [Message(0, 0, 0, 10, 11), Message(1, 11, 11, 21, 22)]
 
 
 @pytest.mark.parametrize(
     ("begin", "end", "expected"),
     [
-        (0, 12, "message 1"),
-        (0, 36, "messages 1 to 3"),
-        (12, 13, "1 of the 2 length bytes of message 2"),
-        (0, 13, "message 1; 1 of the 2 length bytes of message 2"),
-        (12, 14, "only the length of message 2"),
-        (12, 17, "3 of the 10 bytes of message 2"),
-        (13, 24, "the rest of message 2"),
-        (13, 20, "a part of message 2"),
-        (13, 36, "the rest of message 2; message 3"),
-        (0, 26, "messages 1 to 2; only the length of message 3"),
+        (0, 12, "message 0"),
+        (0, 36, "messages 0 to 2"),
+        (12, 13, "1 of the 2 length bytes of message 1"),
+        (0, 13, "message 0; 1 of the 2 length bytes of message 1"),
+        (12, 14, "only the length of message 1"),
+        (12, 17, "3 of the 10 bytes of message 1"),
+        (13, 24, "the rest of message 1"),
+        (13, 20, "a part of message 1"),
+        (13, 36, "the rest of message 1; message 2"),
+        (0, 26, "messages 0 to 1; only the length of message 2"),
         (36, 40, ""),
     ],
 )
@@ -32,7 +32,7 @@ def test_length_prefixed(begin: int, end: int, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("begin", "end", "expected"),
-    [(0, 11, "message 1"), (0, 10, "message 1 without its end mark"), (10, 22, "the rest of message 1; message 2")],
+    [(0, 11, "message 0"), (0, 10, "message 0 without its end mark"), (10, 22, "the rest of message 0; message 1")],
 )
 def test_lines(begin: int, end: int, expected: str) -> None:
     assert contents(LINE, begin, end) == expected

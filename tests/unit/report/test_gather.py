@@ -12,7 +12,7 @@ from lab.checks.base import CheckResult, Finding, Verdict
 from lab.errors import UsageError
 from lab.faults import Drop, Latency, Loss, Match
 from lab.report import gather
-from lab.report.gather import read_result, run_page
+from lab.report.gather import run_page
 from lab.report.html import run_html
 from lab.report.json_report import json_report
 from lab.report.page import RunPage
@@ -108,13 +108,6 @@ def test_of_a_very_long_run_only_what_is_near_is_looked_at(tmp_path: Path, monke
 def test_a_page_of_real_evidence_is_a_page(tmp_path: Path) -> None:
     TcpHistory().write(tmp_path)
     assert 'data-testid="plot"' in run_html(page(tmp_path))
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}'])
-def test_a_damaged_result_is_one_line(text: str, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UsageError, match=r"^\S+/result\.json: not a result of lab run: [^\n]+$"):
-        read_result(tmp_path)
 
 
 def test_captures_from_elsewhere_are_no_run(tmp_path: Path) -> None:
