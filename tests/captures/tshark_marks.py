@@ -73,6 +73,6 @@ def tshark(path: Path) -> Iterator[tuple[int, tuple[int, Mark, int]]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         number, stream, repeats, *marks = line.split("\t")
-        if "," not in stream:
+        if stream.isdigit():  # not two, as with tunnels, and not none, as where the header contradicts itself
             bits = sum(mark.value for mark, given in zip(Mark, marks, strict=True) if given)
             yield int(number), (int(stream), Mark(bits), int(repeats or 0))
