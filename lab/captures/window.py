@@ -27,7 +27,7 @@ class OpenFile:
         weakref.finalize(self, os.close, self._number)
 
     def read(self, size: int, at: int) -> bytes:
-        """Fewer bytes where the file ends before. Memory for those only: freed and taken again, large pieces fray it."""
+        """Fewer bytes where the file ends before; memory for those only, or many small files would take a lot."""
         return os.pread(self._number, min(size, max(os.fstat(self._number).st_size - at, 0)), at)
 
 
