@@ -10,13 +10,17 @@ from lab.captures.columns import I32, Flags
 from lab.captures.tcp import TcpAnalysis
 from lab.errors import UsageError
 from lab.look.build_ladder import Keep
-from lab.look.flow_facts import FlowFacts, flow_facts
+from lab.look.flow_facts import FlowFacts, as_ends_saw, flow_facts
+from lab.look.streams import Streams
 from lab.look.subject import Side, Subject
 from lab.packets import UDP
 
 
 class Conversations:
-    """Of the capture that is gone through (`Subject.main`). `of` is each packet's place in `all`, or -1."""
+    """Of the capture that is gone through (`Subject.main`). `of` is each packet's place in `all`, or -1.
+
+    `streams` are the directions of those of TCP.
+    """
 
     def __init__(self, subject: Subject) -> None:
         main = subject.main
@@ -24,6 +28,7 @@ class Conversations:
         self._subject = subject
         self.marked = analysis.feed(main.file, main.columns)
         self.of: I32 = self.marked.flow
+        self.streams = Streams(subject, self.of, self.marked.side)
         flows, first = np.unique(self.of, return_index=True)
         begin = dict(zip(flows.tolist(), first.tolist(), strict=True))
         self.all: Sequence[FlowFacts] = []
@@ -31,7 +36,8 @@ class Conversations:
             at = begin[flow.index]
             hosts = (subject.nodes[main.source[at]], subject.nodes[main.target[at]])
             names = {end: f"{host}:{end.port}" for end, host in zip(flow.ends, hosts, strict=True)}
-            self.all.append(flow_facts(flow, analysis.tcp.get(flow.index), subject.start_ns, names.__getitem__))
+            facts = flow_facts(flow, analysis.tcp.get(flow.index), subject.start_ns, names.__getitem__)
+            self.all.append(as_ends_saw(facts, self.streams))
 
     def keep(self, number: int) -> Keep:
         """The packets of one flow. UsageError where there is no flow of that number."""

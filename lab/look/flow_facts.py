@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lab.captures.columns import I64
 from lab.captures.flows import Endpoint, Flow
 from lab.captures.tcp import TcpFacts
 from lab.captures.tcp_facts import TcpDirection
+from lab.look.streams import Stream, Streams
 from lab.packets import PROTOCOL_NAMES
 
 
@@ -34,6 +36,9 @@ class FlowFacts:
     """One conversation. `number` counts from 1 in the order of the first packets; `stream` is Wireshark's tcp.stream or
     udp.stream. Pairs are of who began, and of the other. `bytes` are whole IP packets, times ns since time 0. Of TCP:
     `handshake_ns` (None: not seen whole), and what each side sent.
+
+    Of a run, whose captures are of both ends, round trips and handshake are as the ends themselves saw them
+    (`lab.look.streams`); of a single capture, as whoever captured did: a handshake then ends with the ACK.
     """
 
     number: int
@@ -72,8 +77,20 @@ def flow_facts(flow: Flow, tcp: TcpFacts | None, start_ns: int, name: Callable[[
     )
 
 
+def as_ends_saw(facts: FlowFacts, streams: Streams) -> FlowFacts:
+    """The same facts of a flow, with times as its ends saw them where that can be known."""
+    if facts.tcp is None or not streams.whole:
+        return facts
+    flow = facts.number - 1
+    one, other = (_timed(side, streams.of(flow, end)) for end, side in enumerate(facts.tcp))
+    return replace(facts, handshake_ns=streams.handshake_ns(flow), tcp=(one, other))
+
+
+def _timed(side: TcpSide, stream: Stream | None) -> TcpSide:
+    return replace(side, rtt_p50_ns=_median(stream.round_trips[1]) if stream else None)
+
+
 def _side(one: TcpDirection) -> TcpSide:
-    rtt = one.rtt_ns
     return TcpSide(
         one.retransmissions,
         one.fast,
@@ -83,6 +100,10 @@ def _side(one: TcpDirection) -> TcpSide:
         one.zero_windows,
         one.resets,
         one.stream.missing,
-        int(np.median(rtt)) if len(rtt) else None,
+        _median(one.rtt_ns),
         one.goodput,
     )
+
+
+def _median(times_ns: I64) -> int | None:
+    return int(np.median(times_ns)) if len(times_ns) else None

@@ -233,7 +233,7 @@ def _figures(
     subject: Subject, flows: Conversations, paths: Sequence[PathFacts], ladders: Sequence[Ladder]
 ) -> Iterator[Figure]:
     worst = sorted(conversations(subject, flows, paths), key=lambda one: -one.trouble)[:FIGURES]
-    courses = [course(subject, one, paths) for one in worst]
+    courses = [course(subject, flows, one, paths) for one in worst]
     for number, (conversation, drawn) in enumerate(zip(worst, courses, strict=True), start=1):
         yield sequence_figure(str(number), conversation.name, drawn.ways)
     arrived = delays(paths)

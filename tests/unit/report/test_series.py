@@ -24,7 +24,8 @@ def courses(folder: Path, frames: list[bytes], *faults: tuple[str, Fault]) -> li
     record(folder, frames, faults)
     subject = open_subject(folder)
     paths = path_facts(subject)
-    return [(one, course(subject, one, paths)) for one in conversations(subject, Conversations(subject), paths)]
+    flows = Conversations(subject)
+    return [(one, course(subject, flows, one, paths)) for one in conversations(subject, flows, paths)]
 
 
 def told(points: Points) -> list[tuple[float, float]]:
@@ -70,7 +71,7 @@ def test_an_acknowledgement_of_two_measures_the_newer(tmp_path: Path) -> None:
 def test_datagrams_are_counted(tmp_path: Path) -> None:
     lost = (TO_UDP, Drop(match=Match(which=2)))
     [(conversation, drawn)] = courses(tmp_path, datagrams([b"one", b"two", b"three"]), lost)
-    assert (conversation.name, conversation.tcp, conversation.trouble) == ("client and udp-server", False, 1)
+    assert (conversation.name, conversation.flow, conversation.trouble) == ("client and udp-server", None, 1)
     (way,) = drawn.ways
     assert (way.unit, told(way.sent), told(way.lost)) == ("packets", [(0, 1), (2, 3)], [(1, 2)])
 
