@@ -120,6 +120,11 @@ def test_fragments(path: Path) -> None:
     assert later == V6 | {"protocol": 17, "ip_id": 77, "ip_bytes": 53, "fragment": 24}
 
 
+def test_a_fragment_far_away(path: Path) -> None:
+    assert one(path, changed(FRAMES["v4 later fragment"], 20, "1fff"))["fragment"] == 65528
+    assert one(path, changed(FRAMES["v6 later fragment"], 56, "fff8"))["fragment"] == 65528
+
+
 def test_a_first_fragment_may_hold_less_than_its_datagram(path: Path) -> None:
     fields = one(path, changed(FRAMES["v4 first fragment"], 38, "1000"))
     assert (fields["payload"], "cut" in fields) == (16, False)
@@ -194,6 +199,7 @@ def test_cut_at_every_byte(path: Path, frame: bytes) -> None:
             del fields["protocol"]  # of the last extension header that is whole
         assert all(value in (whole[name], 0) for name, value in fields.items() if name != "cut"), size
         assert fields["cut"] or size >= (whole["payload_at"] or 34)
+        assert not (fields["cut"] and whole["payload_at"] and size >= whole["payload_at"]), size
 
 
 DNS = bytes.fromhex("abcd 8180 0001 0001 0000 0000 00")
@@ -210,7 +216,7 @@ def with_payload(frame: bytes, payload: bytes, ports: str) -> bytes:
 @pytest.mark.parametrize("ports", ["00354e20", "4e200035"])
 def test_dns(path: Path, ports: str) -> None:
     heard = {"dns": 1, "dns_id": 0xABCD, "dns_flags": 0x8180}
-    for frame in (with_payload(UDP4, DNS, ports), with_payload(TCP4, b"\0\x0d" + DNS, ports)):
+    for frame in (with_payload(UDP4, DNS[:12], ports), with_payload(TCP4, b"\0\x0d" + DNS, ports)):
         assert heard.items() <= one(path, frame).items()
 
 
@@ -221,6 +227,7 @@ def test_dns(path: Path, ports: str) -> None:
         with_payload(UDP4, DNS[:11], "4e200035"),  # less than a header
         with_payload(TCP4, DNS, "4e200035"),  # of a stream, some segment
         with_payload(TCP4, b"\0\x0e" + DNS, "4e200035"),  # a message that goes on in the next
+        with_payload(TCP4, b"\0\x0c" + DNS, "4e200035"),  # more than one message
     ],
 )
 def test_no_dns(path: Path, frame: bytes) -> None:
