@@ -168,6 +168,11 @@ def test_what_follows_the_packet_is_not_payload(path: Path) -> None:
     assert one(path, TCP4 + bytes(20)) == IN_TCP4
 
 
+def test_a_packet_cannot_hold_more_than_its_frame(path: Path) -> None:
+    assert one(path, TCP4[:-2]) == IN_TCP4 | {"payload": 3}
+    assert one(path, TCP6[:-2])["payload"] == 3
+
+
 @pytest.mark.parametrize(
     ("frame", "fields"),
     [
