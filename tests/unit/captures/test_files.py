@@ -135,13 +135,13 @@ def test_comments_and_packet_ids(path: Path, order: Order) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_kind_of_block(path: Path, order: Order) -> None:
     frame = FRAMES["udp v4"]
-    data = section(order) + interface(order, snap=40)
-    data += simple(order, frame[:40], original=47) + block(order, 0xBAD, b"somebody's own") + obsolete(order, frame, 1)
+    data = section(order) + interface(order, snap=39)
+    data += simple(order, frame[:39], original=47) + block(order, 0xBAD, b"somebody's own") + obsolete(order, frame, 1)
     data += interface(order, 101, option(order, 2, b"second") + option(order, 3, b"and last"))
     data += enhanced(order, frame[14:], 5, number=1) + block(order, 5, bytes(12))
     file = opened(path, data)
     (columns,) = file.batches()
-    assert frames(file, [columns]) == [frame[:40], frame, frame[14:]]
+    assert frames(file, [columns]) == [frame[:39], frame, frame[14:]]
     assert columns.original.tolist() == [47, 47, 33]
     assert columns.time_ns.tolist() == [0, 1000, 5000]  # a simple block has no time
     assert columns.interface.tolist() == [0, 0, 1]
@@ -221,6 +221,7 @@ def damaged(data: bytes, at: int, value: bytes) -> bytes:
         (damaged(PCAPNG, 12, b"\0\x02"), 0, "offset 0: a section of version 2, only 1 is known"),
         (damaged(PCAP, 4, b"\x03"), 0, "offset 0: a file of version 3, only 2 is known"),
         (PCAPNG + damaged(section("big"), 8, b"????"), 1, "offset 92: a section without a byte order"),
+        (section("big") + bytes.fromhex("00000005 0000000e ffff 0000000e 0000"), 0, "offset 28: a block of 14 bytes"),
         (section("little") + block("little", 6, bytes(8)), 0, "offset 28: a packet block is smaller than its fields"),
     ],
 )  # fmt: skip
