@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from lab import stack
 from lab.batch import run_all
@@ -25,6 +25,7 @@ __all__ = ["needs_netns", "netns_host"]
 
 SCENARIOS = {name: load_scenario(path) for name, path in shipped().items()}
 AT_ONCE = 6
+TABS_AT_ONCE = 4
 PATIENCE_MS = 30_000
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -45,42 +46,87 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page in the browser, and all that it asked for or complained of."""
+    """A file in a tab of its own, and all that it asked for or complained of."""
 
     page: Page
+    file: Path
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Loads it, without waiting for more than its first bytes."""
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.goto(self.file.as_uri(), wait_until="commit")
+
     def drawn(self) -> None:
         """Wait until every plot is there, in the theme of now."""
+        self.page.wait_for_load_state("load", timeout=PATIENCE_MS)
         expect(self.page.locator("figure.plot:not([data-drawn])")).to_have_count(0, timeout=PATIENCE_MS)
+
+    def close(self) -> None:
+        """It has asked for nothing, and not complained."""
+        self.page.close()
+        assert [request for request in self.requests if request not in (self.file.as_uri(), "data:,")] == []
+        assert self.complaints == []
 
 
 Open = Callable[[Path], Opened]
+OpenReport = Callable[[str], Opened]
+
+
+@pytest.fixture(scope="session")
+def desktop(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
+    yield context
+    context.close()
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
-    """Opens a file, at a desktop's size; at the end of the test the page has asked for nothing and not complained."""
-    context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
-    opened: list[tuple[Opened, Path]] = []
+def open_page(desktop: BrowserContext) -> Iterator[Open]:
+    """Opens a file and waits until it is drawn; closed, and held to have been quiet, at the end of the test."""
+    opened: list[Opened] = []
 
     def opening(file: Path) -> Opened:
-        one = Opened(context.new_page())
-        opened.append((one, file))
-        one.page.on("request", lambda request: one.requests.append(request.url))
-        one.page.on("console", lambda message: one.complaints.append(f"{message.type}: {message.text}"))
-        one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
-        one.page.on("dialog", lambda dialog: one.complaints.append(dialog.message))
-        one.page.goto(file.as_uri())
-        one.drawn()
-        return one
+        opened.append(Opened(desktop.new_page(), file))
+        opened[-1].drawn()
+        return opened[-1]
 
     yield opening
-    for one, file in opened:
-        assert [request for request in one.requests if request not in (file.as_uri(), "data:,")] == []
-        assert one.complaints == []
-    context.close()
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def ahead(desktop: BrowserContext, runs: dict[str, RunResult]) -> OpenReport:
+    """A scenario's report, as it loads. The next ones load beside it: each takes a core two seconds."""
+    tabs: dict[str, Opened] = {}
+    names = [name for name in SCENARIOS if name in runs]
+
+    def opening(name: str) -> Opened:
+        for one in names[names.index(name) :][:TABS_AT_ONCE]:
+            if one not in tabs:
+                tabs[one] = Opened(desktop.new_page(), Path(runs[one].evidence) / PAGE)
+        return tabs[name]
+
+    return opening
+
+
+@pytest.fixture
+def open_report(ahead: OpenReport) -> Iterator[OpenReport]:
+    """As `open_page`, of a scenario; each once."""
+    opened: list[Opened] = []
+
+    def opening(name: str) -> Opened:
+        opened.append(ahead(name))
+        opened[-1].drawn()
+        return opened[-1]
+
+    yield opening
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture(scope="session")

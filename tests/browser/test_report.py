@@ -14,7 +14,7 @@ from lab.checks import Verdict
 from lab.evidence.reader import read_ledger
 from lab.report.html import run_html
 from lab.report.result import RunResult
-from tests.browser.conftest import PHONE, SCENARIOS, Open, make_report
+from tests.browser.conftest import PHONE, SCENARIOS, Open, OpenReport, make_report
 from tests.capabilities import missing
 from tests.degraded.test_wrong_servers import judged
 from tests.unit.report.test_html import EVIL
@@ -54,14 +54,13 @@ def sideways(page: Page) -> bool:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenarios_report_is_whole(
-    name: str, needs_netns: None, runs: dict[str, RunResult], open_page: Open
+    name: str, needs_netns: None, runs: dict[str, RunResult], open_report: OpenReport
 ) -> None:
     if name not in runs:
         missing("toxiproxy", stack.TOXIPROXY_HINT)
     result = runs[name]
     folder = Path(result.evidence)
-    opened = open_page(folder / "report.html")
-    page = opened.page
+    page = open_report(name).page
     assert page.title() == f"{result.verdict}: {name}"
     assert by(page, "verdict")[0].split()[-1] == result.verdict
     header = by(page, "header")[0]
@@ -151,8 +150,10 @@ def _first_lit_is_in_sight(page: Page) -> bool:
     )
 
 
-def test_a_fault_leads_to_its_packets_and_those_to_their_places(talkative: Path, open_page: Open) -> None:
+def test_by_mouse(talkative: Path, open_page: Open) -> None:
+    """A fault leads to its packets and those to their places; the ladder zooms; all that acts is a button or a link."""
     page = open_page(talkative).page
+    _zooms(page)
     page.get_by_test_id("fault-packets").first.click()
     packets = page.locator("#chosen-packets button")
     assert packets.count() == len(_lit(page)) > 1
@@ -160,6 +161,7 @@ def test_a_fault_leads_to_its_packets_and_those_to_their_places(talkative: Path,
     last = page.locator(".step.now")
     assert last.get_attribute("data-frame") == packets.last.inner_text()
     expect(last.locator(".what")).to_be_in_viewport()
+    _acts_as_what_it_is(page)
 
 
 def test_by_keyboard_alone(talkative: Path, open_page: Open) -> None:
@@ -196,16 +198,14 @@ def _top(page: Page) -> float:
     return float(page.get_by_test_id("ladder-box").first.evaluate("(one) => one.scrollTop"))
 
 
-def test_zoom_by_buttons(talkative: Path, open_page: Open) -> None:
-    page = open_page(talkative).page
+def _zooms(page: Page) -> None:
     scale = _scale(page)
     for name, better in (("zoom-in", scale * 1.25), ("zoom-reset", scale), ("zoom-out", scale / 1.25)):
         page.get_by_test_id(name).first.click()
         assert _scale(page) == pytest.approx(better, abs=0.002)
 
 
-def test_everything_that_acts_is_a_button_or_a_link(talkative: Path, open_page: Open) -> None:
-    page = open_page(talkative).page
+def _acts_as_what_it_is(page: Page) -> None:
     acting = page.locator("[data-packets], [data-zoom], [data-testid=theme], [data-testid=clear]")
     assert set(acting.evaluate_all("(all) => all.map((one) => one.tagName)")) == {"BUTTON"}
     unnamed = page.locator("button, a").evaluate_all(
@@ -215,24 +215,18 @@ def test_everything_that_acts_is_a_button_or_a_link(talkative: Path, open_page: 
     assert unnamed == []
 
 
-def test_the_theme_turns_and_plots_turn_with_it(talkative: Path, open_page: Open) -> None:
-    opened = open_page(talkative)
-    page = opened.page
-    ink = "getComputedStyle(document.querySelector('.xtick text')).fill"
-    paper = "getComputedStyle(document.body).backgroundColor"
-    light = (page.evaluate(paper), page.evaluate(ink))
-    page.get_by_test_id("theme").click()
-    expect(page.locator("figure.plot:not([data-drawn=dark])")).to_have_count(0)
-    dark = (page.evaluate(paper), page.evaluate(ink))
-    assert dark[0] != light[0] and dark[1] != light[1]
-    page.get_by_test_id("theme").click()
-    expect(page.locator("body")).to_have_css("background-color", light[0])
-
-
-def test_on_paper_it_is_light_and_nothing_is_cut_off(talkative: Path, open_page: Open) -> None:
+def test_light_dark_and_on_paper(talkative: Path, open_page: Open) -> None:
     page = open_page(talkative).page
+    assert page.evaluate(CONTRASTS) == []
     page.emulate_media(color_scheme="dark")
     expect(page.locator("figure.plot:not([data-drawn=dark])")).to_have_count(0)
+    assert page.evaluate(CONTRASTS) == []
+    _is_light_on_paper_and_not_cut_off(page)
+    page.emulate_media(color_scheme="light", media="screen")
+    _theme_turns_and_plots_with_it(page)
+
+
+def _is_light_on_paper_and_not_cut_off(page: Page) -> None:
     ticks = page.locator(".xtick text").first
     expect(ticks).to_have_css("fill", "rgb(232, 233, 236)")
     page.emulate_media(color_scheme="dark", media="print")
@@ -243,12 +237,17 @@ def test_on_paper_it_is_light_and_nothing_is_cut_off(talkative: Path, open_page:
     assert not any(wide)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(scheme: str, talkative: Path, open_page: Open) -> None:
-    """At least 4.5 to 1 (WCAG 2.2, 1.4.3 AA), for all text that is not inside a plot or faded by a choice."""
-    page = open_page(talkative).page
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    assert page.evaluate(CONTRASTS) == []
+def _theme_turns_and_plots_with_it(page: Page) -> None:
+    expect(page.locator("figure.plot:not([data-drawn=light])")).to_have_count(0)
+    ink = "getComputedStyle(document.querySelector('.xtick text')).fill"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = (page.evaluate(paper), page.evaluate(ink))
+    page.get_by_test_id("theme").click()
+    expect(page.locator("figure.plot:not([data-drawn=dark])")).to_have_count(0)
+    dark = (page.evaluate(paper), page.evaluate(ink))
+    assert dark[0] != light[0] and dark[1] != light[1]
+    page.get_by_test_id("theme").click()
+    expect(page.locator("body")).to_have_css("background-color", light[0])
 
 
 CONTRASTS = """() => {
@@ -278,6 +277,7 @@ CONTRASTS = """() => {
   }
   return [...bad];
 }"""
+"""Text with less than 4.5 to 1 (WCAG 2.2, 1.4.3 AA); none inside a plot, or faded by a choice."""
 
 
 def test_text_of_a_run_does_nothing(tmp_path: Path, open_page: Open) -> None:
@@ -327,6 +327,5 @@ def test_several_runs_are_a_matrix(
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     assert not sideways(page)
     page.get_by_test_id("trouble").locator("a").click()
-    opened.drawn()
+    expect(page).to_have_title(f"{Verdict.FAIL}: {failed.scenario}")
     opened.requests.clear()  # its own page, which was asked for
-    assert page.title() == f"{Verdict.FAIL}: {failed.scenario}"
