@@ -1,8 +1,8 @@
 """What the frames of a batch say, all at once: from the link's header to TCP's, UDP's and the start of DNS's.
 
-Outer headers only: no tunnels (nor PPPoE, MPLS, LLC), no reassembly of fragments or streams. The fields of a header that was not captured
-whole are all 0, and `cut` is set; it is set as well where a header contradicts itself, or the one before it: then
-nothing after it is read.
+Outer headers only: no tunnels (nor PPPoE, MPLS, LLC), no reassembly of fragments or streams. The fields of a header
+that was not captured whole are all 0, and `cut` is set; it is set as well where a header contradicts itself, or the one
+before it: then nothing after it is read.
 
 Each layer picks its packets by index, gathers their headers as rows of one array, and writes fields into the columns;
 what is rare (VLAN tags, IPv6 extension headers) is a loop over layers, not over packets.
