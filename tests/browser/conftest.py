@@ -85,18 +85,24 @@ def desktop(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def open_page(desktop: BrowserContext) -> Iterator[Open]:
-    """Opens a file and waits until it is drawn; closed, and held to have been quiet, at the end of the test."""
+def watched() -> Iterator[Callable[[Opened], Opened]]:
+    """Waits until a page is drawn. At the end of the test it is closed, and held to have been quiet."""
     opened: list[Opened] = []
 
-    def opening(file: Path) -> Opened:
-        opened.append(Opened(desktop.new_page(), file))
-        opened[-1].drawn()
-        return opened[-1]
+    def watching(one: Opened) -> Opened:
+        opened.append(one)
+        one.drawn()
+        return one
 
-    yield opening
+    yield watching
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def open_page(desktop: BrowserContext, watched: Callable[[Opened], Opened]) -> Open:
+    """Opens a file, at a desktop's size."""
+    return lambda file: watched(Opened(desktop.new_page(), file))
 
 
 @pytest.fixture(scope="session")
@@ -115,18 +121,9 @@ def ahead(desktop: BrowserContext, runs: dict[str, RunResult]) -> OpenReport:
 
 
 @pytest.fixture
-def open_report(ahead: OpenReport) -> Iterator[OpenReport]:
-    """As `open_page`, of a scenario; each once."""
-    opened: list[Opened] = []
-
-    def opening(name: str) -> Opened:
-        opened.append(ahead(name))
-        opened[-1].drawn()
-        return opened[-1]
-
-    yield opening
-    for one in opened:
-        one.close()
+def open_report(ahead: OpenReport, watched: Callable[[Opened], Opened]) -> OpenReport:
+    """Opens a scenario's report, each once."""
+    return lambda name: watched(ahead(name))
 
 
 @pytest.fixture(scope="session")
