@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants captures fuzz
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants captures fuzz bench-reading
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -81,6 +81,10 @@ toxiproxy: $(TOXIPROXY)
 # Public sample captures, for the tests that compare us with tshark.
 captures:
 	@tools/captures
+
+# A million packets read: us, tshark and dpkt.
+bench-reading: $(DEV)
+	@$(BIN)/python -m bench.reading
 
 # A million damaged captures through the reader. Some minutes.
 fuzz: $(DEV)
