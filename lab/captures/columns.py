@@ -6,8 +6,9 @@ A field that a packet does not have, or that was cut off, is 0; `ip`, `protocol`
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,13 @@ def _kind(hint: Any) -> np.dtype[Any]:
     """`NDArray[np.uint8]` has it in its `np.dtype[np.uint8]`."""
     kind: np.dtype[Any] = np.dtype(get_args(get_args(hint)[1])[0])
     return kind
+
+
+def joined(kind: type[Batch], batches: Sequence[Batch]) -> Batch:
+    """One batch of several, of a dataclass of arrays; of none at all it is empty."""
+    empty = {name: np.zeros(0, _kind(hint)) for name, hint in get_type_hints(kind).items()}
+    parts = {name: [none, *(getattr(batch, name) for batch in batches)] for name, none in empty.items()}
+    return kind(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
 KINDS = {name: _kind(hint) for name, hint in get_type_hints(Columns).items()}

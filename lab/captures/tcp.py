@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.captures.columns import I32, I64, U16, U32, Columns
+from lab.captures.columns import I32, I64, U16, U32, Columns, joined
 from lab.captures.files import CaptureFile
 from lab.captures.flows import TCP, Flow, FlowColumns, Flows
 from lab.captures.tcp_facts import Handshake, TcpDirection
@@ -151,8 +150,7 @@ def analyse(capture: Path | CaptureFile) -> Analysis:
     for columns in file.batches():
         batches.append(columns)
         marked.append(analysis.feed(file, columns))
-    columns, marks = Columns(**_joined(Columns, batches)), Marked(**_joined(Marked, marked))
-    return Analysis(file, columns, marks, analysis.flows, analysis.tcp)
+    return Analysis(file, joined(Columns, batches), joined(Marked, marked), analysis.flows, analysis.tcp)
 
 
 def _scales(file: CaptureFile, columns: Columns, who: I64) -> dict[int, int]:
@@ -168,14 +166,3 @@ def _scales(file: CaptureFile, columns: Columns, who: I64) -> dict[int, int]:
 def _options(file: CaptureFile, columns: Columns, index: int) -> bytes:
     end = int(columns.payload_at[index])
     return file.frame(columns, index)[max(end - int(columns.tcp_header[index]) + _HEADER, 0) : end]
-
-
-def _joined(kind: type, parts: list[Any]) -> dict[str, Any]:
-    """Each of the arrays that all the parts have, in one piece; without any part they are empty."""
-    hints = get_type_hints(kind)
-    return {name: np.concatenate([_empty(hints[name]), *(getattr(part, name) for part in parts)]) for name in hints}
-
-
-def _empty(hint: Any) -> NDArray[Any]:
-    """Of the type that the hint has: `NDArray[np.uint8]` says it in its `np.dtype[np.uint8]`."""
-    return np.zeros(0, get_args(get_args(hint)[1])[0])

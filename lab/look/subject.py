@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from lab.captures.columns import I32, I64, U64, Columns
+from lab.captures.columns import I32, I64, U64, Columns, joined
 from lab.captures.files import CaptureFile
 from lab.errors import LabError, UsageError
 from lab.evidence.reader import Entry, FaultNote, Ledger, read_ledger
@@ -270,7 +270,7 @@ class _Reading:
         return tuple(self._hosts.names)
 
     def columns(self, file: CaptureFile, path: Path) -> tuple[CaptureFile, Path, Columns]:
-        columns = joined(list(file.batches()))
+        columns = joined(Columns, list(file.batches()))
         self._hosts.learn(file.names)
         self.problems += [f"{path.name}: {problem}" for problem in file.problems]
         return file, path, columns
@@ -325,12 +325,3 @@ def _run_file(file: Path, remarks: list[str]) -> dict[str, Any]:
         remarks.append(f"{file}: not readable: {error}")
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def joined(batches: Sequence[Columns]) -> Columns:
-    """One batch of several; none at all gives an empty one."""
-    names = [field.name for field in fields(Columns)]
-    if not batches:
-        hints = get_type_hints(Columns)
-        return Columns(*(np.zeros(0, get_args(get_args(hints[name])[1])[0]) for name in names))
-    return Columns(*(np.concatenate([getattr(batch, name) for batch in batches]) for name in names))
