@@ -16,7 +16,7 @@ from tests.capabilities import missing
 from tests.conftest import RanOn
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("pyproject.toml", "LICENSE", "lab", "services")
+SHIPPED = ("pyproject.toml", "LICENSE", "lab", "services", "dissect")
 SCENARIOS = sorted(file.stem for file in (ROOT / "lab" / "scenarios").glob("*.yaml"))
 PYTHON = "/usr/bin/python3"
 """The one in PATH may be of root's own, which no other user can run."""
@@ -110,6 +110,21 @@ def test_scenario(user: OrdinaryUser, name: str, ran_on: RanOn) -> None:
         missing("user", done.stderr.strip())
     assert done.returncode == 0, done.stdout + done.stderr
     assert _processes_of(user) == []
+    ran_on("netns", "wire, as an ordinary user")
+
+
+def test_a_run_is_looked_at(user: OrdinaryUser, ran_on: RanOn) -> None:
+    """Templates and all are in what pip installed, and scapy, which is not ours to install, is not."""
+    done = user.run("lab", "run", "first-syn-ack-lost", "--out", "looked-at")
+    if done.returncode == LACKS_SOMETHING:
+        missing("user", done.stderr.strip())
+    (folder,) = (user.home / "looked-at").iterdir()
+    for words in (["inspect"], ["inspect", "--ladder"], ["report"]):
+        looked = user.run("lab", *words, str(folder))
+        assert looked.returncode == 0, looked.stderr
+    assert "first-syn-ack-lost" in (folder / "report.html").read_text()
+    taken_apart = user.run("lab", "inspect", str(folder), "--packet", "2")
+    assert (taken_apart.returncode, "pip install scapy" in taken_apart.stderr) == (LACKS_SOMETHING, True)
     ran_on("netns", "wire, as an ordinary user")
 
 
