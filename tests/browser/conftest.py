@@ -32,9 +32,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The host's own: none is downloaded."""
+    """The host's own: none is downloaded. While it is there, no other event loop can run in this thread."""
     found = os.environ.get("LAB_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         missing("chromium", "no chromium on the PATH; apt-get install chromium, or set LAB_CHROMIUM")
@@ -77,7 +77,7 @@ Open = Callable[[Path], Opened]
 OpenReport = Callable[[str], Opened]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def desktop(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
     yield context
@@ -105,7 +105,7 @@ def open_page(desktop: BrowserContext, watched: Callable[[Opened], Opened]) -> O
     return lambda file: watched(Opened(desktop.new_page(), file))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ahead(desktop: BrowserContext, runs: dict[str, RunResult]) -> OpenReport:
     """A scenario's report, as it loads. The next ones load beside it: each takes a core two seconds."""
     tabs: dict[str, Opened] = {}
@@ -126,7 +126,7 @@ def open_report(ahead: OpenReport, watched: Callable[[Opened], Opened]) -> OpenR
     return lambda name: watched(ahead(name))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     """A run of each scenario that this host can run, with its report."""
     able = [one for one in SCENARIOS.values() if not one.toxics() or stack.find_toxiproxy() is not None]

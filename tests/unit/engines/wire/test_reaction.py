@@ -9,7 +9,12 @@ from lab.engines.wire.reaction import MOST_NS, reaction_ns
 
 
 def test_it_is_a_time_and_leaves_nothing() -> None:
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = what_it_holds()
     assert 0 < reaction_ns() <= MOST_NS
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
-    assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert what_it_holds() == before
+
+
+def what_it_holds() -> tuple[list[Path], list[str]]:
+    """This process's descriptors and children."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return sorted(Path("/proc/self/fd").iterdir()), children
