@@ -13,11 +13,15 @@ from lab.errors import LabError, LabFailure, UsageError
 from lab.processes import Processes
 from lab.runtimes.base import KEEP, Plan
 
+DYING_SECONDS = 1.0
+"""What may pass between a service's last sign and its end: the rest of its program, a core dump."""
+
 
 class Holder:
     """Holds a lab until it is told to stop, its starter is gone without having said `keep`, or it fails.
 
-    A runtime's supervisor says what its orders are (`_carry_out`) and what a process's end means (`_process_ended`).
+    A runtime's supervisor says what its orders are (`_carry_out`), what a process's end means (`_process_ended`),
+    and whether all of its services are there (`_all_listen`).
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -51,6 +55,12 @@ class Holder:
         if self._failure is not None:
             raise LabFailure(self._failure)
 
+    def _await_the_dying(self) -> None:
+        """A part that stopped listening before it was told to end may be ending by itself: LabFailure where it does."""
+        if not self._all_listen():
+            self._processes.wait_until(lambda: self._stopping, DYING_SECONDS)
+        self._check_whole()
+
     def leave_word(self, reason: str, end: dict[str, Any]) -> None:
         """Why the lab ended, beside its evidence."""
         if self._plan.evidence is not None:
@@ -58,6 +68,10 @@ class Holder:
             (Path(self._plan.evidence) / "end.json").write_text(json.dumps(word) + "\n")
 
     def _process_ended(self, name: str, how: str) -> None:
+        raise NotImplementedError
+
+    def _all_listen(self) -> bool:
+        """Whether each service still listens on its ports; no where that can't be found out."""
         raise NotImplementedError
 
     def _carry_out(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:

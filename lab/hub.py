@@ -11,6 +11,7 @@ connection ends, the hub ends too, and every cable, route and fault with it. Sta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -53,6 +54,9 @@ class PlugIn:
             self.channel.send(json.dumps({"do": do, **order}).encode())
             answer, fds = control.receive(self.channel)
         except OSError as error:
+            # It may be gone already; if it is not, its late answer must not pass for the next order's.
+            with contextlib.suppress(OSError):
+                self.channel.shutdown(socket.SHUT_RDWR)
             raise LabFailure(f"the sidecar of {self.node} is gone: {error}") from error
         if answer is None:
             raise LabFailure(f"the sidecar of {self.node} is gone")

@@ -106,8 +106,7 @@ class Supervisor(Holder):
             self._processes.step(0)
             if service.name in self._ended or self._stopping:
                 raise LabFailure(self._failure or f"{service.name} stopped while the lab came up")
-            with self._spaces[service.node].inside():
-                missing -= cables.open_ports()
+            missing &= self._closed_ports(service)
             if missing and time.monotonic() > deadline:
                 raise LabFailure(
                     f"{service.name} does not listen on {', '.join(sorted(missing))} after {UP_SECONDS:g} s; "
@@ -115,6 +114,11 @@ class Supervisor(Holder):
                 )
             if missing:
                 self._processes.step(_POLL_SECONDS)
+
+    def _closed_ports(self, service: Service) -> set[str]:
+        """Those of its ports on which it does not listen now."""
+        with self._spaces[service.node].inside():
+            return set(service.ports) - cables.open_ports()
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -175,15 +179,8 @@ class Supervisor(Holder):
 
     # -- down ----------------------------------------------------------------------------------------------------------
 
-    def _await_the_dying(self) -> None:
-        """A service whose ports closed before it was told to end may be ending by itself: LabFailure where it is."""
-        if not all(self._listens(service) for service in self._plan.services):
-            self._processes.wait_until(lambda: self._stopping, DRAIN_SECONDS)
-        self._check_whole()
-
-    def _listens(self, service: Service) -> bool:
-        with self._spaces[service.node].inside():
-            return cables.open_ports() >= set(service.ports)
+    def _all_listen(self) -> bool:
+        return all(not self._closed_ports(service) for service in self._plan.services)
 
     def finish(self) -> dict[str, Any]:
         """Services drain and end, then the engine puts all evidence on disk. Safe to call twice."""

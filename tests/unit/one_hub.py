@@ -57,6 +57,7 @@ def main() -> None:
     hub.MEETING_POINT = str(folder / "hub")
     hub.READY = folder / "ready"
     hub.UP_SECONDS = float(os.environ.get("UP_SECONDS", "20"))
+    hub.PLUG_SECONDS = float(os.environ.get("PLUG_SECONDS", "10"))
     hub.LOG = folder / "log"
     hub.link_engine = _parrot
     hub.main({"LAB_NAME": sys.argv[2]})

@@ -39,6 +39,7 @@ class Plug:
     """Answers as a plug does; `answers` are for orders that this one answers otherwise; `orders` is what was asked."""
 
     def __init__(self, meeting: Path, node: str, answers: Mapping[str, dict[str, Any]]) -> None:
+        self.silent: set[str] = set()
         self.orders: list[dict[str, Any]] = []
         self.cable = os.memfd_create(node)
         self._answers = {**ANSWERS, **answers}
@@ -51,6 +52,8 @@ class Plug:
         while data := self.channel.recv(1 << 17):
             order = json.loads(data)
             self.orders.append(order)
+            if order["do"] in self.silent:
+                continue
             answer = self._answers.get(order["do"], {"ok": True})
             cable = [self.cable] if order["do"] == "lay" and "error" not in answer else []
             socket.send_fds(self.channel, [json.dumps(answer).encode()], cable)
@@ -87,12 +90,13 @@ class Controller:
 class Hub:
     """The process under test."""
 
-    def __init__(self, folder: Path, up_seconds: float = SECONDS) -> None:
+    def __init__(self, folder: Path, up_seconds: float = SECONDS, plug_seconds: float = SECONDS) -> None:
         self.folder = folder
         self.name = f"hub-test-{os.getpid()}-{folder.name}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.unit.one_hub", str(folder), self.name],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "UP_SECONDS": str(up_seconds)},
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "UP_SECONDS": str(up_seconds), "PLUG_SECONDS": str(plug_seconds)},
         )  # fmt: skip
         try:
             self.controller = Controller(self.name)
@@ -119,6 +123,19 @@ class Hub:
 def hub(tmp_path: Path) -> Iterator[Hub]:
     with Hub(tmp_path) as hub:
         yield hub
+
+
+def test_a_plug_that_does_not_answer_is_not_asked_again(tmp_path: Path) -> None:
+    """Its late answer would pass for the next order's; and the lab goes down without it."""
+    with Hub(tmp_path, plug_seconds=0.2) as hub:
+        a, b = hub.plug("a"), hub.plug("b")
+        assert hub.controller.start(*NODES, services=(Service("b", "echo", (), ("tcp/7",)),)) == {"ok": True}
+        hub.controller.ask("lease", seconds=SECONDS)
+        b.silent.add("await-ports")
+        assert hub.controller.ask("closed-ports")["error"] == "the sidecar of b is gone: timed out"
+        assert hub.controller.hear() == {"failed": "the sidecar of b is gone"}
+        assert hub.controller.ask("finish") == {"end": {"strays": 0, "lost_before_wire": {}}}
+        assert [order["do"] for order in (a.orders[-1], b.orders[-1])] == ["lost", "await-ports"]
 
 
 def test_each_node_is_joined(hub: Hub) -> None:
