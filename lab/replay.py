@@ -27,7 +27,8 @@ from lab.evidence.reader import Entry, Ledger
 from lab.faults import Effect
 from lab.packets import Packet
 from lab.report.result import RunResult
-from lab.runner import Options, keep, run
+from lab.report.result_file import keep
+from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
 from lab.sendings import Sending, Sendings
 

@@ -25,9 +25,8 @@ from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, new_folder, quiet
 from lab.moments import Moment, moments
-from lab.report.json_report import json_report
 from lab.report.result import RunResult
-from lab.report.result_file import RESULT
+from lab.report.result_file import keep
 from lab.scenario import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
 from lab.scenario import Workload as ScenarioWorkload
 
@@ -127,11 +126,6 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
     result = replace(result, seconds=round(time.monotonic() - started, 3))
     keep(result)
     return result
-
-
-def keep(result: RunResult) -> None:
-    """Put the result beside its evidence, for those who look at the run later."""
-    (Path(result.evidence) / RESULT).write_text(json_report([result]) + "\n")
 
 
 def _for_scenario(options: Options, scenario: Scenario) -> Options:

@@ -7,7 +7,7 @@ nanosecond resolution since the epoch, one interface for each node, and the node
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 from struct import Struct
@@ -30,6 +30,7 @@ class Appender:
 
     def __init__(self, path: FilePath) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.name = path.name
         self.parts: list[bytes] = []
         self.written = 0
         self.left_out = 0
@@ -50,6 +51,11 @@ class Appender:
     def close(self) -> None:
         self.flush()
         os.close(self._fd)
+
+
+def written(files: Iterable[Appender]) -> dict[str, int]:
+    """How many bytes of each file are on disk, by its name: whole records and blocks."""
+    return {file.name: file.written for file in files}
 
 
 class CaptureWriter(Appender):

@@ -19,7 +19,7 @@ from zlib import crc32
 
 from lab.engines.wire.state import Act, Flow, PathState, Transit
 from lab.evidence import clock, ledger
-from lab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option
+from lab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option, written
 from lab.topology import Node
 
 FLUSH_BYTES = 1 << 18
@@ -132,12 +132,8 @@ class FileRecorder:
 
     @property
     def written(self) -> dict[str, int]:
-        """How many bytes of each file are on disk, by its name: whole records and blocks, all from the same moments."""
-        return {
-            "ledger.bin": self._ledger.written,
-            "sent.pcapng": self._sent.written,
-            "delivered.pcapng": self._delivered.written,
-        }
+        """As `files.written`, all from the same moments."""
+        return written((self._ledger, self._sent, self._delivered))
 
     def close(self, **last_words: object) -> None:
         """The normal end: an `end` note, then everything on disk."""

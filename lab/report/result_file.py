@@ -6,10 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.errors import UsageError
-from lab.report.json_report import parse_report
+from lab.report.json_report import json_report, parse_report
 from lab.report.result import RunResult
 
 RESULT = "result.json"
+
+
+def keep(result: RunResult) -> None:
+    """Put a result beside its evidence, for those who look at the run later."""
+    (Path(result.evidence) / RESULT).write_text(json_report([result]) + "\n", encoding="utf-8")
 
 
 def read_result(folder: Path) -> RunResult | None:

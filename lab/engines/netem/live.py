@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.engines.netem.sniffer import Sighting
 from lab.evidence import clock, ledger
-from lab.evidence.files import Appender, CaptureWriter
+from lab.evidence.files import Appender, CaptureWriter, written
 from lab.evidence.recorder import FLUSH_BYTES
 from lab.topology import Node
 
@@ -71,12 +71,8 @@ class Live:
 
     @property
     def written(self) -> dict[str, int]:
-        """As `FileRecorder.written`."""
-        return {
-            "ledger.bin": self._ledger.written,
-            "sent.pcapng": self._sent.written,
-            "delivered.pcapng": self._delivered.written,
-        }
+        """As `files.written`, all from the same moments."""
+        return written((self._ledger, self._sent, self._delivered))
 
     def close(self, lost: int) -> None:
         """Everything on disk; what makes the captures less than complete is noted. `lost` frames the sniffer missed."""
