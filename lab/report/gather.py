@@ -28,6 +28,7 @@ from lab.report.result import RunResult
 from lab.report.result_file import RESULT, read_result
 from lab.report.series import conversations, course, delays, merged
 
+NOT_IN_LEDGER = "not in the ledger: whether toxiproxy did it, the check fault seen says"
 MOST_DRAWN = 2000
 """Packets in all ladders of a page."""
 MOST_READ = 20_000
@@ -129,7 +130,7 @@ def _faults(subject: Subject, ladders: Sequence[Ladder]) -> Iterator[FaultTold]:
     for one in (*on_paths, *toxics):
         told = ", ".join(f"{effect} {count}" for effect, count in did.get(one.fault, {}).items())
         if one.fault not in known:
-            told = "proven at the toxiproxy node"
+            told = NOT_IN_LEDGER
         packets = tuple(dict.fromkeys(first.get(one.fault, ())))[:FIRST_OF_FAULT]
         yield FaultTold(one.path, one.describe, _stood(one), told or "touched no packet", packets)
 

@@ -11,6 +11,8 @@ import pytest
 from lab.checks.base import CheckResult, Finding, Verdict
 from lab.errors import UsageError
 from lab.faults import Drop, Latency, Loss, Match
+from lab.look.ladder import Ladder, Standing
+from lab.look.subject import open_subject
 from lab.report import gather
 from lab.report.gather import run_page
 from lab.report.html import run_html
@@ -70,6 +72,15 @@ def test_a_fault_that_did_nothing_says_so(tmp_path: Path) -> None:
     record(tmp_path, datagrams([b"one"]), [(TO_UDP, Loss(every=2))])
     (loss,) = page(tmp_path).faults
     assert (loss.did, loss.packets) == ("touched no packet", ())
+
+
+def test_that_a_toxic_was_set_proves_nothing(tmp_path: Path) -> None:
+    """A toxiproxy that did nothing leaves the same ledger as one that did: the page must not call it proven."""
+    record(tmp_path, datagrams([b"one"]))
+    toxic = Standing("slicer_upstream_0", "toxiproxy:8082", "toxic slicer upstream", 0, None)
+    (told,) = gather._faults(open_subject(tmp_path), [Ladder("client", "toxiproxy", 0, (), (toxic,))])
+    assert (told.asked, told.packets) == ("toxic slicer upstream", ())
+    assert told.did == "not in the ledger: whether toxiproxy did it, the check fault seen says"
 
 
 def test_without_a_result_the_rest_is_shown(tmp_path: Path) -> None:
