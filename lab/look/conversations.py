@@ -63,8 +63,7 @@ class Conversations:
         one, other = (self._subject.nodes.index(host) for host in facts.hosts)
 
         def keep(side: Side) -> Flags:
-            ends = (side.source == one) & (side.target == other) | (side.source == other) & (side.target == one)
-            return np.asarray(ends & (side.columns.protocol == UDP))
+            return np.asarray(side.between(one, other) & (side.columns.protocol == UDP))
 
         return keep
 
@@ -74,8 +73,6 @@ def _between(subject: Subject, side: Side, facts: FlowFacts) -> Flags:
     one_port, other_port = (end.rpartition(":")[2] for end in facts.ends)
     a, b = (subject.nodes.index(host) for host in facts.hosts)
     columns = side.columns
-    there = (side.source == a) & (side.target == b)
-    there &= (columns.source_port == int(one_port)) & (columns.target_port == int(other_port))
-    back = (side.source == b) & (side.target == a)
-    back &= (columns.source_port == int(other_port)) & (columns.target_port == int(one_port))
-    return np.asarray(there | back)
+    there = (columns.source_port == int(one_port)) & (columns.target_port == int(other_port))
+    back = (columns.source_port == int(other_port)) & (columns.target_port == int(one_port))
+    return np.asarray(side.way(a, b) & there | side.way(b, a) & back)

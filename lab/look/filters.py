@@ -69,8 +69,7 @@ def _ends(on: str, nodes: tuple[str, ...]) -> tuple[int, int | None, bool]:
 def _between(side: Side, one: int, other: int | None, one_way: bool) -> Flags:
     if other is None:
         return np.asarray((side.source == one) | (side.target == one))
-    there = (side.source == one) & (side.target == other)
-    return np.asarray(there if one_way else there | ((side.source == other) & (side.target == one)))
+    return side.way(one, other) if one_way else side.between(one, other)
 
 
 def _ids(subject: Subject, effects: frozenset[Effect]) -> list[int]:

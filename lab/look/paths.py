@@ -215,7 +215,7 @@ def _directions(subject: Subject, *sides: Side) -> list[tuple[int, int]]:
 
 def _on(side: Side, source: int, target: int) -> I64:
     """The path's packets in order of time, which a file's order need not be."""
-    at = np.flatnonzero((side.source == source) & (side.target == target))
+    at = np.flatnonzero(side.way(source, target))
     return at[np.argsort(side.time_ns[at], kind="stable")]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.captures.columns import I32, I64, U64, Columns, joined
+from lab.captures.columns import I32, I64, U64, Columns, Flags, joined
 from lab.captures.files import CaptureFile
 from lab.errors import LabError, UsageError
 from lab.evidence.reader import Entry, FaultNote, Ledger, read_ledger
@@ -59,6 +59,14 @@ class Side:
     def frame(self, index: int) -> bytes:
         """What was captured of a packet."""
         return self.file.frame(self.columns, index)
+
+    def way(self, source: int, target: int) -> Flags:
+        """The packets from one node to another (indices into `Subject.nodes`)."""
+        return np.asarray((self.source == source) & (self.target == target))
+
+    def between(self, one: int, other: int) -> Flags:
+        """The packets of both ways between two nodes."""
+        return self.way(one, other) | self.way(other, one)
 
     def where(self, index: int) -> str:
         """As findings say it: `sent.pcapng frame 12 (ledger 345)`."""
