@@ -18,6 +18,9 @@ PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 FLAG_NAMES = {"fin": FIN, "syn": SYN, "rst": RST, "psh": PSH, "ack": ACK, "urg": URG}
 
+HALF, MASK = 1 << 31, (1 << 32) - 1
+"""Of sequence numbers, which are counted modulo 2^32 (RFC 9293, 3.4): less than half of them ahead is ahead."""
+
 _U16 = Struct("!H")
 _U32 = Struct("!I")
 _TCP_START = Struct("!HHII")
@@ -141,6 +144,16 @@ class Packet:
             self.source_port = _U16.unpack_from(frame, at)[0]
             self.target_port = _U16.unpack_from(frame, at + 2)[0]
             self.payload_at = at + 8
+
+
+def ahead(number: int, of: int) -> int:
+    """How far a sequence number is ahead of another; negative where it lies behind (RFC 1982, 3.2)."""
+    return ((number - of + HALF) & MASK) - HALF
+
+
+def takes_nothing_new(end: int, highest: int) -> bool:
+    """Whether a segment that ends at `end` was sent before, all of it, where `highest` is the highest end so far."""
+    return (highest - end) & MASK < HALF
 
 
 def stream_offset(packet: Packet, syn_seq: int) -> int:

@@ -20,16 +20,15 @@ from lab.captures.columns import I64, KINDS, OF_THE_FILE, Columns, Flags
 from lab.captures.headers import DNS_START, EXTENSION_HEADER, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, UDP_HEADER
 from lab.captures.reader import Frames
 from lab.captures.window import Window, gather
+from lab.packets import IPV4, IPV6, TCP, UDP
 
 _U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
-_IPV4, _IPV6 = 0x0800, 0x86DD
-_TCP, _UDP = 6, 17
 _DNS_PORT, _DNS_HEADER = 53, 12
 _AF_INET6 = (10, 24, 28, 30)
 """Of Linux, the BSDs and macOS."""
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _KIND_OF_VERSION = np.zeros(16, np.uint16)
-_KIND_OF_VERSION[4], _KIND_OF_VERSION[6] = _IPV4, _IPV6
+_KIND_OF_VERSION[4], _KIND_OF_VERSION[6] = IPV4, IPV6
 _IS_TAG, _IS_EXTENSION = np.zeros(1 << 16, np.bool_), np.zeros(1 << 8, np.bool_)
 _IS_TAG[[0x8100, 0x88A8, 0x9100]] = True
 _IS_EXTENSION[[0, 43, _FRAGMENT, _AUTHENTICATION, 60]] = True
@@ -114,7 +113,7 @@ class _Batch:
         who = self.whole(who, 0, 4)
         family = self.rows(who, 0, _U32).astype(np.uint32)
         family = np.minimum(family, family.byteswap())
-        self.kind[who] = np.select([family == 2, np.isin(family, _AF_INET6)], [_IPV4, _IPV6], 0)
+        self.kind[who] = np.select([family == 2, np.isin(family, _AF_INET6)], [IPV4, IPV6], 0)
         self.l3[who] = 4
 
     def _vlans(self) -> None:
@@ -131,7 +130,7 @@ class _Batch:
 
     def ipv4(self) -> None:
         columns = self.columns
-        who = np.flatnonzero(self.kind == _IPV4)
+        who = np.flatnonzero(self.kind == IPV4)
         columns.ip[who] = 4
         who = self.whole(who, self.l3[who], IPV4_HEADER.itemsize)
         head = self.rows(who, self.l3[who], IPV4_HEADER)
@@ -155,7 +154,7 @@ class _Batch:
 
     def ipv6(self) -> None:
         columns = self.columns
-        who = np.flatnonzero(self.kind == _IPV6)
+        who = np.flatnonzero(self.kind == IPV6)
         if not len(who):
             return
         columns.ip[who] = 6
@@ -211,7 +210,7 @@ class _Batch:
 
     def tcp(self) -> None:
         columns = self.columns
-        who, head = self._transport(_TCP, TCP_HEADER)
+        who, head = self._transport(TCP, TCP_HEADER)
         header = (head["flags"] >> 12).astype(np.int64) * 4
         at = self.l4[who] + header
         payload = self.end[who] - at
@@ -224,7 +223,7 @@ class _Batch:
 
     def udp(self) -> None:
         columns = self.columns
-        who, head = self._transport(_UDP, UDP_HEADER)
+        who, head = self._transport(UDP, UDP_HEADER)
         at = self.l4[who] + 8
         room = self.end[who] - at
         said = np.where(head["bytes"] == 0, room, head["bytes"].astype(np.int64) - 8)  # 0: RFC 2675, 4
@@ -243,8 +242,8 @@ class _Batch:
         asked &= columns.payload >= _DNS_HEADER
         if not asked.any():
             return
-        self._dns_header(np.flatnonzero(asked & (columns.protocol == _UDP)), 0)
-        streams = np.flatnonzero(asked & (columns.protocol == _TCP))
+        self._dns_header(np.flatnonzero(asked & (columns.protocol == UDP)), 0)
+        streams = np.flatnonzero(asked & (columns.protocol == TCP))
         streams = streams[columns.payload_at[streams] + 2 <= self.captured[streams]]
         said = self.rows(streams, columns.payload_at[streams].astype(np.int64), _U16).astype(np.int64)
         self._dns_header(streams[(said + 2 == columns.payload[streams]) & (said >= _DNS_HEADER)], 2)
@@ -263,11 +262,11 @@ def _blank(count: int) -> dict[str, Any]:
 
 
 def _ipv4_only(batch: _Batch, who: I64) -> None:
-    batch.kind[who] = _IPV4
+    batch.kind[who] = IPV4
 
 
 def _ipv6_only(batch: _Batch, who: I64) -> None:
-    batch.kind[who] = _IPV6
+    batch.kind[who] = IPV6
 
 
 _LINKS: dict[int, Callable[[_Batch, I64], None]] = {

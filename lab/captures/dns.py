@@ -17,7 +17,7 @@ import numpy as np
 
 from lab.captures.columns import I32, Columns
 from lab.captures.files import CaptureFile
-from lab.captures.flows import TCP
+from lab.packets import TCP
 
 _RESPONSE = 0x8000
 

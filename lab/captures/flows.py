@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.captures.columns import I32, I64, Columns, Flags, address_text
+from lab.packets import ACK, MASK, SYN, TCP, UDP
 
-TCP, UDP = 6, 17
-_SYN, _ACK = 0x02, 0x10
 _END = (("high", "u8"), ("low", "u8"), ("port", "u2"))
 _KEY = np.dtype(
     [("protocol", "u1"), ("ip", "u1"), *((f"{end}_{name}", kind) for end in ("lower", "upper") for name, kind in _END)]
@@ -109,7 +108,7 @@ class Flows:
         names = [value.tobytes() for value in values]
         pairs = [self._pairs.get(name) for name in names]
         flow, upper_first = np.full(len(who), -1, np.int32), np.zeros(len(who), np.bool_)
-        asks = (columns.protocol[who] == TCP) & (columns.flags[who] & _SYN != 0)
+        asks = (columns.protocol[who] == TCP) & (columns.flags[who] & SYN != 0)
         for at, pair in zip(first.tolist(), pairs, strict=True):
             if pair is None:
                 asks[at] = True
@@ -119,7 +118,7 @@ class Flows:
             index, upper, pair = int(who[at]), bool(from_upper[at]), pairs[group[at]]
             anew = pair is not None and _anew(columns, index, upper, pair)
             out.reused[index] = anew
-            if pair is None or (anew and not columns.flags[index] & _ACK):
+            if pair is None or (anew and not columns.flags[index] & ACK):
                 pair = pairs[group[at]] = self._pairs[names[group[at]]] = self._begin(columns, index, upper)
                 flow[at], upper_first[at] = pair.flow, pair.upper_first
         # Each group's first packet has a flow now, and so has each that begins another: what follows it has the same.
@@ -138,8 +137,8 @@ class Flows:
         initial: list[int | None] = [None, None]
         if protocol == TCP:
             flags = int(columns.flags[index])
-            initial[upper] = (int(columns.seq[index]) - (not flags & _SYN)) % (1 << 32)
-            initial[not upper] = (int(columns.ack[index]) - 1) % (1 << 32) if flags & _ACK else None
+            initial[upper] = (int(columns.seq[index]) - (not flags & SYN)) & MASK
+            initial[not upper] = (int(columns.ack[index]) - 1) & MASK if flags & ACK else None
         return _Pair(len(self.all) - 1, upper, initial)
 
     def _count(self, columns: Columns, who: I64, out: FlowColumns) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-_HALF, _MASK = 1 << 31, (1 << 32) - 1
+from lab.packets import ahead
+
 _MAX_BLOCKS = 4096
 """Blocks beyond the edge that are remembered; with more, the first hole is given up. It bounds the memory."""
 
@@ -42,7 +43,7 @@ class Stream:
         """The position of a sequence number: the nearest to the edge of all that it may be."""
         if self.edge < 0:
             return seq
-        return self.edge + ((seq - self.edge + _HALF) & _MASK) - _HALF
+        return self.edge + ahead(seq, self.edge)
 
     def begin(self, seq: int) -> None:
         """The first byte will have this number; ignored where something is known already."""

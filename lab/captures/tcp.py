@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from lab.captures.columns import I32, I64, U16, U32, Columns, joined
 from lab.captures.files import CaptureFile
-from lab.captures.flows import TCP, Flow, FlowColumns, Flows
+from lab.captures.flows import Flow, FlowColumns, Flows
 from lab.captures.tcp_facts import Handshake, TcpDirection
-from lab.captures.tcp_marks import ACK, HALF, MASK, RST, SYN, Mark, TcpMarks
+from lab.captures.tcp_marks import Mark, TcpMarks
 from lab.captures.tcp_options import reports_duplicate, sack_blocks, window_scale
+from lab.packets import ACK, HALF, MASK, RST, SYN, TCP
 
 _HEADER = 20
 

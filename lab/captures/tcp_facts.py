@@ -13,7 +13,8 @@ import numpy as np
 
 from lab.captures.columns import I64
 from lab.captures.stream import Stream
-from lab.captures.tcp_marks import FIN, HALF, MASK, RST, SYN, Mark
+from lab.captures.tcp_marks import Mark
+from lab.packets import FIN, HALF, MASK, RST, SYN
 
 _MAX_WAITING = 4096
 """Segments without acknowledgement that are remembered for a direction: what bounds its memory."""

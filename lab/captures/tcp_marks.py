@@ -13,9 +13,8 @@ import numpy as np
 
 from lab.captures.columns import I64, U16, U32, Columns
 from lab.captures.flows import FlowColumns
+from lab.packets import ACK, FIN, HALF, MASK, RST, SYN
 
-FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-HALF, MASK = 1 << 31, (1 << 32) - 1
 _LATE_NS, _REORDERED_NS = 20_000_000, 3_000_000
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.packets import HALF, MASK
+
 _END, _NOTHING, _SCALE, _SACK = 0, 1, 3, 5
 _MAX_SCALE = 14  # RFC 7323, 2.3
-_HALF, _MASK = 1 << 31, (1 << 32) - 1
 
 
 def options(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -45,6 +46,6 @@ def reports_duplicate(blocks: list[tuple[int, int]], ack: int) -> bool:
     if not blocks:
         return False
     first, end = blocks[0]
-    if 0 < (ack - first) & _MASK < _HALF:
+    if 0 < (ack - first) & MASK < HALF:
         return True
-    return len(blocks) > 1 and (first - blocks[1][0]) & _MASK < _HALF and (blocks[1][1] - end) & _MASK < _HALF
+    return len(blocks) > 1 and (first - blocks[1][0]) & MASK < HALF and (blocks[1][1] - end) & MASK < HALF

@@ -8,9 +8,7 @@ from pydantic import Field
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
 from lab.evidence.evidence import Evidence
-from lab.packets import TCP, Packet
-
-_HALF = 1 << 31
+from lab.packets import MASK, TCP, Packet, takes_nothing_new
 
 
 class Count(Options):
@@ -32,9 +30,9 @@ def judge(evidence: Evidence, options: Count) -> CheckResult:
             continue
         segments += 1
         flow = (packet.source, packet.source_port, packet.target, packet.target_port)
-        end = (packet.seq + packet.stream_size) & 0xFFFFFFFF
+        end = (packet.seq + packet.stream_size) & MASK
         before = highest.get(flow)
-        if before is not None and (before - end) & 0xFFFFFFFF < _HALF:
+        if before is not None and takes_nothing_new(end, before):
             where = f"{capture.name} frame {index + 1} (ledger {capture.packets[index]})"
             again.append(Finding(f"sequence number {packet.seq} sent again", where))
         else:

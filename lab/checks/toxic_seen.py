@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.checks.base import Finding
 from lab.evidence.evidence import Evidence
-from lab.packets import ACK, FIN, RST, SYN, TCP, Packet
+from lab.packets import ACK, FIN, RST, SYN, TCP, Packet, ahead
 
 PROXY = "toxiproxy"
 BANDWIDTH_SLICE_SECONDS = 0.1
@@ -91,16 +91,10 @@ def _new_bytes(packet: Packet, ends: dict[tuple[int, int], int]) -> int:
     """Payload beyond what the connection's segments had before: TCP may send bytes again (RFC 9293, 3.8.1)."""
     size, flow = packet.payload_end - packet.payload_at, (packet.source_port, packet.target_port)
     end = (packet.seq + size) & 0xFFFFFFFF
-    new = size if flow not in ends else min(size, _ahead(end, ends[flow]))
+    new = size if flow not in ends else min(size, max(0, ahead(end, ends[flow])))
     if size and new:
         ends[flow] = end
     return new
-
-
-def _ahead(number: int, of: int) -> int:
-    """By how much a sequence number is beyond another; 0 where it is not."""
-    ahead = (number - of) & 0xFFFFFFFF
-    return ahead if ahead < 1 << 31 else 0
 
 
 def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:

@@ -16,9 +16,8 @@ import numpy as np
 from lab.faults.base import Effect
 from lab.look.paths import PathFacts
 from lab.look.subject import Side, Subject
-from lab.packets import ACK, FIN, SYN, TCP, Packet, checksum_right
+from lab.packets import ACK, FIN, SYN, TCP, Packet, ahead, checksum_right
 
-_HALF = 1 << 31
 _TOLD = 3
 _FLIGHT = 1 << 16
 """Segments of a stream that are remembered: more than are ever sent before the first of them is sent again."""
@@ -162,7 +161,7 @@ class _Stream:
 
 def _near(number: int, about: int) -> int:
     """The sequence number modulo 2^32 that is nearest to one counted on (RFC 9293, 3.4)."""
-    return about + ((number - about + _HALF) & 0xFFFFFFFF) - _HALF
+    return about + ahead(number, about)
 
 
 def _segments(subject: Subject, facts: PathFacts) -> Iterator[_Segment]:

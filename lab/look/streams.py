@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from lab.captures.columns import I32, I64, Columns, Flags
 from lab.look.subject import Side, Subject
-from lab.packets import ACK, FIN, SYN, TCP
+from lab.packets import ACK, FIN, MASK, SYN, TCP
 
-_SEQUENCE_NUMBERS = 1 << 32
 _NONE: I64 = np.zeros(0, np.int64)
 
 
@@ -34,7 +33,7 @@ class Stream:
         first = int(columns.seq[places[0]])
         self.places = places
         self.sent_ns = sent.time_ns[places]
-        self.start: I64 = (columns.seq[places].astype(np.int64) - first) % _SEQUENCE_NUMBERS
+        self.start: I64 = (columns.seq[places].astype(np.int64) - first) & MASK
         self.end: I64 = self.start + takes
         self.says: Flags = takes > 0
         before = np.concatenate(([0], np.maximum.accumulate(self.end)[:-1]))
@@ -45,7 +44,7 @@ class Stream:
     def _heard(self, delivered: Side, answers: I64, first: int) -> tuple[I64, I64]:
         came = answers[(delivered.columns.flags[answers] & ACK) != 0]
         came = came[np.argsort(delivered.time_ns[came], kind="stable")]
-        known = (delivered.columns.ack[came].astype(np.int64) - first) % _SEQUENCE_NUMBERS
+        known = (delivered.columns.ack[came].astype(np.int64) - first) & MASK
         sane = known <= self.end.max()  # a fault may have changed the number
         return delivered.time_ns[came][sane], np.maximum.accumulate(known[sane])
 

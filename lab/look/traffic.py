@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from lab.look.capture_tail import Seen
 from lab.look.counts import Counts
-from lab.packets import ACK, SYN, TCP, Packet
+from lab.packets import ACK, MASK, SYN, TCP, Packet, takes_nothing_new
 from lab.topology import Node
 
 MOST_FLOWS = 1 << 16
 """Of more, the oldest are forgotten, and a segment of theirs that is sent again is not known as such."""
-_HALF = 1 << 31
 
 Flow = tuple[bytes, int, bytes, int]
 
@@ -51,12 +50,12 @@ class Traffic:
         if packet.protocol != TCP or not packet.stream_size:
             return
         flow = (packet.source, packet.source_port, packet.target, packet.target_port)
-        end = (packet.seq + packet.stream_size) & 0xFFFFFFFF
+        end = (packet.seq + packet.stream_size) & MASK
         if packet.flags & SYN and self._opened.get(flow) != packet.seq:
             self._opens(flow, packet)
             path.connections += not packet.flags & ACK
         before = self._highest.get(flow)
-        if before is not None and (before - end) & 0xFFFFFFFF < _HALF:
+        if before is not None and takes_nothing_new(end, before):
             path.retransmissions += 1
         else:
             self._highest[flow] = end

@@ -16,9 +16,8 @@ import dns.rcode
 import dns.rdatatype
 
 from lab.look.protocols import DNS_PORT
-from lab.packets import ACK, FIN, PROTOCOL_NAMES, RST, SYN, TCP, UDP, Packet
+from lab.packets import ACK, FIN, MASK, PROTOCOL_NAMES, RST, SYN, TCP, UDP, Packet, ahead
 
-_SEQUENCE_SPACE = 1 << 32
 _TEXT_BYTES = 24
 _TEXT = re.compile(rb"[ -~]{3,}")
 _ANSWERS_SHOWN = 2
@@ -56,22 +55,16 @@ class Numbering:
             self._first[direction] = packet.seq
             if not packet.flags & ACK:
                 self._first.pop(direction.back, None)  # the ports are used anew
-        self._first.setdefault(direction, (packet.seq - 1) % _SEQUENCE_SPACE)
+        self._first.setdefault(direction, (packet.seq - 1) & MASK)
         if packet.flags & ACK:
-            self._first.setdefault(direction.back, (packet.ack - 1) % _SEQUENCE_SPACE)
+            self._first.setdefault(direction.back, (packet.ack - 1) & MASK)
 
     def seq(self, packet: Packet, direction: Direction) -> int:
         """The segment's first sequence number; negative where it lies before the stream's start."""
-        return _signed(packet.seq - self._first.get(direction, packet.seq))
+        return ahead(packet.seq, self._first.get(direction, packet.seq))
 
     def ack(self, packet: Packet, direction: Direction) -> int:
-        return _signed(packet.ack - self._first.get(direction.back, packet.ack))
-
-
-def _signed(difference: int) -> int:
-    """RFC 1982, 3.2: numbers half the space ahead lie behind."""
-    half = _SEQUENCE_SPACE // 2
-    return (difference + half) % _SEQUENCE_SPACE - half
+        return ahead(packet.ack, self._first.get(direction.back, packet.ack))
 
 
 def in_words(packet: Packet, numbering: Numbering, direction: Direction | None = None) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lab.captures.files import CaptureFile
-from lab.captures.flows import TCP
 from lab.errors import UsageError
+from lab.packets import TCP
 from tests.capabilities import missing
 from tests.captures.random_conversations import conversations
 from tests.captures.tshark_marks import COUNTED, Agreement, tshark

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.captures.flows import TCP
 from lab.captures.tcp import analyse
 from lab.captures.tcp_marks import Mark
+from lab.packets import TCP
 
 COUNTED = [
     Mark.RETRANSMISSION,

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from lab.packets import (
     ETHERNET_HEADER,
+    HALF,
+    MASK,
     Packet,
+    ahead,
     checksum_right,
     internet_checksum,
     reset_for,
+    takes_nothing_new,
     with_checksums,
     with_source_port,
     with_target_port,
@@ -144,3 +148,19 @@ def test_a_forged_reset_is_a_whole_packet(family: int) -> None:
         macs = segment.frame[:12] if not towards_sender else segment.frame[6:12] + segment.frame[:6]
         assert frame[:12] == macs
     assert Packet.parse(reset_for(segment, towards_sender=True)).ack == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "of", "by"),
+    [(5, 5, 0), (6, 5, 1), (5, 6, -1), (3, MASK, 4), (MASK, 3, -4), (HALF - 1, 0, HALF - 1), (HALF, 0, -HALF)],
+)
+def test_sequence_numbers_go_round(number: int, of: int, by: int) -> None:
+    assert ahead(number, of) == by
+
+
+@pytest.mark.parametrize(
+    ("end", "highest", "sent_before"),
+    [(9, 10, True), (10, 10, True), (11, 10, False), (2, MASK, False), (MASK, 2, True)],
+)
+def test_a_segment_takes_something_new_where_it_ends_beyond_all(end: int, highest: int, sent_before: bool) -> None:
+    assert takes_nothing_new(end, highest) is sent_before
