@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
+from mmap import mmap
 from pathlib import Path as FilePath
 from struct import Struct
 
@@ -20,6 +21,7 @@ FILE_LIMIT = 4 << 30
 BLOCK = Struct("<IIIIIII")
 """How an enhanced packet block starts: type 6, total size, interface, time (high, low), captured and original size."""
 _PACKET_BLOCK = 6
+_END_OF_OPTIONS = 0
 _TAIL = Struct("<HHQHHI")
 _OPTION = Struct("<HH")
 _U32 = Struct("<I")
@@ -87,6 +89,18 @@ def comment_option(text: str) -> bytes:
 def _option(code: int, text: str | bytes) -> bytes:
     value = text.encode() if isinstance(text, str) else text
     return _OPTION.pack(code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def find_option(data: bytes | mmap, at: int, end: int, wanted: int) -> bytes | None:
+    """The value of the first option of this code between two offsets; None where there is none."""
+    while at + _OPTION.size <= end:
+        code, size = _OPTION.unpack_from(data, at)
+        if code == wanted:
+            return data[at + 4 : at + 4 + size]
+        if code == _END_OF_OPTIONS:
+            return None
+        at += 4 + (size + 3) // 4 * 4
+    return None
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -13,13 +13,13 @@ from pathlib import Path
 from struct import Struct, error
 
 from lab.errors import LabFailure
+from lab.evidence.files import find_option
 
 _HEAD = Struct("<II")
 _PACKET = Struct("<IIIII")
-_OPTION = Struct("<HH")
 _ID = Struct("<Q")
 _SECTION, _INTERFACE, _ENHANCED = 0x0A0D0D0A, 1, 6
-_END, _COMMENT, _NAME, _PACKET_ID = 0, 1, 2, 5
+_NAME, _PACKET_ID = 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,10 @@ class Capture:
 
 
 def _option(data: mmap.mmap, at: int, end: int, wanted: int) -> bytes:
-    while at + 4 <= end:
-        code, size = _OPTION.unpack_from(data, at)
-        if code == wanted:
-            return data[at + 4 : at + 4 + size]
-        if code == _END:
-            break
-        at += 4 + (size + 3) // 4 * 4
-    raise error(f"no option {wanted}")
+    value = find_option(data, at, end, wanted)
+    if value is None:
+        raise error(f"no option {wanted}")
+    return value
 
 
 def _text(data: mmap.mmap, at: int, end: int, wanted: int) -> str:

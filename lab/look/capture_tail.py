@@ -6,12 +6,11 @@ from struct import Struct
 from typing import NamedTuple
 
 from lab.errors import LabFailure
-from lab.evidence.files import BLOCK
+from lab.evidence.files import BLOCK, find_option
 
 PACKET_BLOCK = 6
 _HEAD = Struct("<II")
 _SMALLEST = 12
-_OPTION = Struct("<HH")
 _COMMENT, _PACKET_ID = 1, 5
 
 
@@ -43,13 +42,7 @@ class Seen(NamedTuple):
         return int(BLOCK.unpack_from(self.block)[5])
 
     def _option(self, wanted: int) -> bytes:
-        at, end = BLOCK.size + (self._size + 3) // 4 * 4, len(self.block) - 4
-        while at < end:
-            code, size = _OPTION.unpack_from(self.block, at)
-            if code == wanted:
-                return self.block[at + 4 : at + 4 + size]
-            at += 4 + (size + 3) // 4 * 4
-        return b""
+        return find_option(self.block, BLOCK.size + (self._size + 3) // 4 * 4, len(self.block) - 4, wanted) or b""
 
 
 class CaptureTail:
