@@ -59,9 +59,9 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
     around = frozenset(packet for check in checks for one in check.findings for packet in one.packets)
     keep, messages = _keep(subject, around), messages_of(subject) if subject.captures else {}
     said = remarks(subject, flows, paths) if flows else {}
+    between = _pairs(subject)
     ladders = [
-        build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said)
-        for one in _pairs(subject)
+        build_ladder(subject, one.left, one.right, keep=keep, messages=messages, remarks=said) for one in between
     ]
     return RunPage(
         name=result.scenario if result else str(subject.run.get("name", folder.name)),
@@ -72,7 +72,7 @@ def run_page(folder: Path, name: str, messages_of: Callable[[Subject], Messages]
         remarks=tuple(notes),
         checks=checks,
         faults=tuple(_faults(subject, ladders)),
-        drawings=tuple(_drawings(ladders, around, subject)),
+        drawings=tuple(_drawings(ladders, between, around)),
         figures=tuple(_figures(subject, flows, paths, ladders)) if flows else (),
         tables=tuple(_tables(paths, flows.all if flows else ())),
         commands=tuple(_commands(subject, result, name)),
@@ -167,12 +167,13 @@ def _keep(subject: Subject, around: frozenset[int]) -> Keep | None:
     return keep
 
 
-def _drawings(ladders: Sequence[Ladder], around: frozenset[int], subject: Subject) -> Iterator[Drawing]:
+def _drawings(ladders: Sequence[Ladder], between: Sequence[Pair], around: frozenset[int]) -> Iterator[Drawing]:
+    """`between` says for each ladder how many packets its two sent each other, drawn or not."""
     room = MOST_DRAWN // max(1, len(ladders))
-    for number, ladder in enumerate(ladders, start=1):
+    for number, (ladder, pair) in enumerate(zip(ladders, between, strict=True), start=1):
         items = _fitting(ladder, around, room)
         steps = [item for item in items if isinstance(item, Step)]
-        total = _between(subject, ladder)
+        total = pair.packets + sum(step.frame is None for step in ladder.steps)
         left_out = (
             f"{len(steps)} of {total:,} packets are drawn: those of findings and faults first."
             if len(steps) < total
@@ -203,12 +204,6 @@ def _fitting(ladder: Ladder, around: frozenset[int], room: int) -> list[Step | G
 
 def _gap(steps: Sequence[Step]) -> Gap:
     return Gap(len(steps), steps[0].at_ns, steps[-1].at_ns, sum(bool(step.stories) for step in steps))
-
-
-def _between(subject: Subject, ladder: Ladder) -> int:
-    """Packets between the two in the whole run."""
-    forged = sum(step.frame is None for step in ladder.steps)
-    return forged + next(one.packets for one in pairs(subject) if {one.left, one.right} == {ladder.left, ladder.right})
 
 
 def _packet_table(number: int, title: str, steps: Sequence[Step]) -> Table:
