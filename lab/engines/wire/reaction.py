@@ -14,7 +14,7 @@ from statistics import median
 from struct import Struct
 
 TRIES = 15
-PAUSE_SECONDS = 0.0003
+PAUSE_SECONDS = 0.001
 MOST_NS = 500_000
 """More is no reaction time, but a host that is busy just now."""
 _STAMP = Struct("=q")
