@@ -21,7 +21,9 @@ def main(hosts):
     built = time.perf_counter() - start
     try:
         if net.ping([net.hosts[0], net.hosts[-1]], timeout="1") > 0:
-            raise SystemExit("Mininet's hosts do not reach each other")
+            raise SystemExit(
+                "hosts do not reach each other; if Docker filters bridges: sysctl net.bridge.bridge-nf-call-iptables=0"
+            )
         print(json.dumps({"seconds": built}), flush=True)
     finally:
         net.stop()

@@ -164,8 +164,9 @@ def mininet_up() -> float:
         ["/usr/bin/python3", str(ROOT / "bench" / "mininet_up.py"), str(HOSTS)],
         capture_output=True,
         text=True,
-        check=True,
     )
+    if done.returncode != 0:
+        raise SystemExit(f"bench: Mininet: {done.stderr.strip().splitlines()[-1]}")
     return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
 
 
