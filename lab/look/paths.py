@@ -21,17 +21,6 @@ from lab.look.subject import Side, Subject
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Packets and bytes (of whole frames) in bins of `width_ns`; bin i begins at `i * width_ns`."""
-
-    width_ns: int
-    sent_packets: I64
-    sent_bytes: I64
-    delivered_packets: I64
-    delivered_bytes: I64
-
-
-@dataclass(frozen=True)
 class PathFacts:
     """One directed path. What is an array has an element for each packet of `sent`, in the order of sending.
 
@@ -117,20 +106,6 @@ class PathFacts:
         """
         both = self.arrived[1:] & self.arrived[:-1]
         return np.diff(self.delay_ns)[both]
-
-    def rates(self, width_ns: int) -> Rates:
-        """Over the whole path's time, from the subject's first packet on."""
-        times, sizes = zip(*((side.time_ns[at], side.columns.original[at]) for side, at in self._ends()), strict=True)
-        bins = 1 + max((int(time.max()) // width_ns for time in times if len(time)), default=0)
-        counts = [np.bincount(np.maximum(time, 0) // width_ns, minlength=bins) for time in times]
-        octets = [
-            np.bincount(np.maximum(time, 0) // width_ns, size, bins).astype(np.int64)
-            for time, size in zip(times, sizes, strict=True)
-        ]
-        return Rates(width_ns, counts[0], octets[0], counts[1], octets[1])
-
-    def _ends(self) -> tuple[tuple[Side, I64], tuple[Side, I64]]:
-        return (self.sent_side, self.pairing.sent), (self.delivered_side, self.pairing.delivered)
 
 
 def path_facts(subject: Subject) -> tuple[PathFacts, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 from lab.captures.columns import I32, I64, U64, Columns, Flags, joined
 from lab.captures.files import CaptureFile
 from lab.errors import LabError, UsageError
-from lab.evidence.reader import Entry, FaultNote, Ledger, read_ledger
+from lab.evidence.reader import FaultNote, Ledger, read_ledger
 from lab.look.decisions import Decisions, decisions
 from lab.look.hosts import Hosts
 from lab.look.packet_ids import packet_ids
@@ -98,16 +98,6 @@ class FaultWindow:
 
 
 @dataclass(frozen=True)
-class Story:
-    """All that is known of one packet of the ledger. Indices are into `Subject.sent` and `.delivered`."""
-
-    entry: Entry
-    sent: int | None
-    delivered: tuple[int, ...]
-    dropped_copies: int
-
-
-@dataclass(frozen=True)
 class Subject:
     """What there is to look at. A run's folder has `sent`, `delivered` and `ledger`, whichever could be read.
 
@@ -145,31 +135,6 @@ class Subject:
         """A time of the ledger's in ns since the first packet. Only where there is a ledger."""
         assert self.ledger is not None
         return monotonic_ns + int(self.ledger.run["epoch_offset"]) - self.start_ns
-
-    def name(self, address: str) -> str:
-        """The node that has an address; the address itself where nobody knows."""
-        return self._names.get(address, address)
-
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        return _addresses(self.ledger)
-
-    def story_of(self, packet: int) -> Story | None:
-        """By the ledger's number; None where the ledger does not know it."""
-        entry = self.ledger.by_packet.get(packet) if self.ledger else None
-        if entry is None:
-            return None
-        sent = self.sent.indices(packet) if self.sent else []
-        delivered = self.delivered.indices(packet) if self.delivered else []
-        return Story(entry, sent[0] if sent else None, tuple(delivered), self._dropped_copies.get(packet, 0))
-
-    @cached_property
-    def _dropped_copies(self) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        for entry in self.ledger.entries if self.ledger else ():
-            if entry.copy and entry.dropped:
-                counts[entry.packet] = counts.get(entry.packet, 0) + 1
-        return counts
 
 
 def open_subject(path: Path) -> Subject:

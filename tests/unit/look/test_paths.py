@@ -96,15 +96,6 @@ def test_what_nobody_sent_is_forged_and_counts_for_nothing_else(tmp_path: Path) 
     assert (facts.forged, facts.delivered, facts.duplicated, facts.losses.lost) == (1, 1, 0, 0)
 
 
-def test_rates_in_bins(tmp_path: Path) -> None:
-    size = len(udp(b"1"))
-    rates = literal(tmp_path, [(1, 0), (2, 1), (3, 25)], [(1, 9), (3, 31)]).rates(10 * MS)
-    assert rates.sent_packets.tolist() == [2, 0, 1, 0]
-    assert rates.sent_bytes.tolist() == [2 * size, 0, size, 0]
-    assert rates.delivered_packets.tolist() == [1, 0, 0, 1]
-    assert rates.delivered_bytes.tolist() == [size, 0, 0, size]
-
-
 def test_a_path_that_delivered_nothing(tmp_path: Path) -> None:
     facts = literal(tmp_path, [(1, 0), (2, 1)], [])
     assert (facts.losses.rate, facts.delay(50), facts.reordering.ratio) == (1.0, None, 0.0)

@@ -57,35 +57,6 @@ def test_one_clock_from_the_first_packet(run: Path) -> None:
     ]
 
 
-def test_the_story_of_a_packet(run: Path) -> None:
-    subject = open_subject(run)
-    lost, twice = subject.story_of(2), subject.story_of(3)
-    assert lost and lost.entry.dropped and (lost.sent, lost.delivered) == (1, ())
-    assert twice and (twice.sent, len(twice.delivered), twice.dropped_copies) == (2, 2, 0)
-    assert subject.delivered and [subject.delivered.where(index) for index in twice.delivered] == [
-        "delivered.pcapng frame 2 (ledger 3)",
-        "delivered.pcapng frame 3 (ledger 3)",
-    ]
-    assert subject.story_of(99) is None
-
-
-def test_a_copy_that_was_dropped_is_told(tmp_path: Path) -> None:
-    record(tmp_path, datagrams([b"again"] * 20), [(TO_UDP, Duplicate(every=1)), (TO_UDP, Loss(percent=30))])
-    subject = open_subject(tmp_path)
-    stories = [story for packet in range(1, 21) if (story := subject.story_of(packet))]
-    assert [len(story.delivered) + story.dropped_copies + story.entry.dropped for story in stories] == [2] * 20
-    assert sum(story.dropped_copies for story in stories) > 0
-
-
-def test_addresses_have_the_names_of_their_nodes(run: Path) -> None:
-    subject = open_subject(run)
-    assert [subject.name(one) for one in ("10.77.0.2", "fd77:1ab::4", "192.0.2.1")] == [
-        "client",
-        "udp-server",
-        "192.0.2.1",
-    ]
-
-
 def test_run_json_comes_along(run: Path) -> None:
     (run / "run.json").write_text(json.dumps({"name": "mine", "seed": 7}))
     assert open_subject(run).run == {"name": "mine", "seed": 7}
@@ -99,7 +70,6 @@ def test_one_capture_and_what_it_cannot_say(run: Path) -> None:
     subject = open_subject(run / "sent.pcapng")
     assert (subject.sent, subject.delivered, subject.ledger, len(subject.captures)) == (None, None, None, 1)
     assert subject.unknown == (NO_LEDGER, ONE_END)
-    assert subject.story_of(1) is None
     assert subject.nodes == ("client", "udp-server"), "the capture brings the names along"
 
 
