@@ -53,6 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("what ran where")
     for place, count in sorted(table.items()):
         terminalreporter.write_line(f"{place}: {count} {'test' if count == 1 else 'tests'} ran")
+    if hasattr(terminalreporter.config, "workerinput"):
+        return  # one of several processes; the one that started them has all their reports
     if folder := os.environ.get("LAB_RAN"):  # .ci/run adds up what several runs of pytest did (tools/ran)
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{time.time_ns()}.json").write_text(json.dumps(table))
