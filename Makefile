@@ -32,12 +32,12 @@ doctor: $(RUN)
 scenarios: $(RUN)
 	@$(BIN)/lab scenarios
 
-# What needs no network comes first; then labs, two at a time (tests/conftest.py says which may stand side by side).
+# What needs no network comes first, on two processors; labs have their own processes, and a suite of them its order.
 test: $(DEV)
 	@$(MAKE) --no-print-directory toxiproxy || echo "leaving out the tests that need toxiproxy" >&2
 	@$(MAKE) --no-print-directory junit-xsd || echo "leaving out the test that needs a CI viewer's schema" >&2
 	@$(BIN)/pytest --numprocesses 2 tests/unit tests/captures; alone=$$?; \
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --ignore tests/unit --ignore tests/captures && exit $$alone
+	$(BIN)/pytest --ignore tests/unit --ignore tests/captures && exit $$alone
 
 # Where this kernel has no sch_netem, in a User-Mode Linux guest whose kernel has; with Docker in it where Docker is here.
 test-netem: $(DEV)

@@ -25,22 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     required()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `--dist loadgroup` may run side by side: files, and all that may use the Docker engine as one of them."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("docker" if _may_use_docker(item) else item.path.name))
-
-
-def _may_use_docker(item: pytest.Item) -> bool:
-    """Some tests look at all that the engine holds."""
-    if item.path.parent.name in ("compose", "netem"):
-        return True
-    callspec = getattr(item, "callspec", None)
-    runtime = callspec.params.get("runtime") if callspec else None
-    return runtime == "compose" or "needs_docker" in getattr(item, "fixturenames", ())
-
-
 @pytest.fixture
 def ran_on(record_property: Callable[[str, object], None]) -> RanOn:
     """Note the runtime and engine this test really used: `ran_on("netns", "wire")`. JUnit reports carry it too."""

@@ -67,17 +67,12 @@ def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, 
 def test_an_end_before_the_end_leaves_nothing(how: signal.Signals, needs_all: None, tmp_path: Path) -> None:
     """Whoever ends `lab run` ends the processes that run its scenarios, and their labs."""
     command = [sys.executable, "-m", "lab.cli", "run", "matrix/tcp-line", "--jobs=3", f"--out={tmp_path}"]
+    before = set(control.running())
     runs = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    until(lambda: len(labs_of(of_session(runs.pid))) == 3)
-    processes = of_session(runs.pid)
+    until(lambda: len(set(control.running()) - before) == 3)
     os.killpg(runs.pid, how) if how == signal.SIGINT else runs.send_signal(how)
     runs.wait(10)
-    until(lambda: not labs_of(processes) and not of_session(runs.pid))
-
-
-def labs_of(processes: list[int]) -> list[str]:
-    """The labs that stand for a scenario which one of these processes runs: its id is in their names."""
-    return [name for name in control.running() if name.startswith(tuple(f"run-{pid}-" for pid in processes))]
+    until(lambda: not set(control.running()) - before and not of_session(runs.pid))
 
 
 def until(holds: Callable[[], bool]) -> None:
