@@ -13,6 +13,8 @@ from struct import pack
 
 from lab.runtimes import linux
 
+QUEUE = 10_000
+"""Frames a device holds while the engine is busy; what does not fit, the kernel drops and counts as `tx_dropped`."""
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = {
     "receive checksum": 0x15,

@@ -16,10 +16,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from lab.runtimes.cables import QUEUE
 from lab.topology import EPHEMERAL_PORTS, Node
 
-QUEUE = 10_000
-"""Frames a device holds while the engine is busy; what does not fit, the kernel drops and counts as `tx_dropped`."""
 _LOOPBACK = 1
 _REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
 _IFF_UP, _IFF_NOARP = 0x1, 0x80

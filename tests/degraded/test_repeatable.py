@@ -15,7 +15,7 @@ from lab.evidence.reconcile import reconcile
 from lab.faults import Corrupt, Duplicate, Loss
 from lab.lab import Lab
 
-RUNS = 100
+RUNS = 30
 MILLION = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from lab.engines.netem import messages
 from lab.runtimes import cables, netlink
 from lab.runtimes.base import Cable
-from lab.runtimes.links import QUEUE
 
 BRIDGE = "lab"
 
@@ -38,7 +37,7 @@ def build(ends: Sequence[Cable]) -> None:
                 messages.enslave(index, bridge),
                 messages.closed_port(index),
                 messages.owner(index, end.node.mac),
-                messages.htb(index, QUEUE),
+                messages.htb(index, cables.QUEUE),
             ]
         )
 
