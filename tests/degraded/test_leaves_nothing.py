@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +40,8 @@ def mark(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     name = f"chaos-{os.getpid()}-{random.Random(request.node.name).randrange(10**6)}"
     yield name
     for pid in marked(name):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def marked(mark: str) -> list[int]:
