@@ -446,7 +446,7 @@ def _run(order: Mapping[str, Any]) -> int:
         supervisor.leave_word(reason, supervisor.finish())
     supervisor.release_undertaker()
     if message is not None:  # only now: who hears it may count on nothing being left
-        supervisor.tell(**message)
+        supervisor.last_word(**message)
     return 0 if reason == "stopped" else 1
 
 

@@ -43,6 +43,15 @@ class Holder:
         except OSError:
             self._stopping = True
 
+    def last_word(self, **message: Any) -> None:
+        """Why the lab did not stand, when nothing of it is left: its name is free for whoever hears it and tries again.
+
+        The kernel would free it too, but closes what a process had in no promised order.
+        """
+        self._processes.ignore(self._control)
+        self._control.close()
+        self.tell(**message)
+
     def failed(self, reason: str, part: str | None = None) -> str:
         """Note why the lab ends, and which part of it ended; returns the first reason there was."""
         if self._failure is None:

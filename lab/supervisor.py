@@ -274,7 +274,7 @@ def _run(plan: Plan) -> int:
     finally:
         supervisor.leave_word(reason, supervisor.finish())
     if message is not None:  # only now: who hears it may count on nothing being left
-        supervisor.tell(**message)
+        supervisor.last_word(**message)
     return 0 if reason == "stopped" else 1
 
 

@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from lab.runtimes.base import KEEP, Guest
 from lab.topology import Network
 
 READY_SECONDS = 60.0
-END_SECONDS = 10.0
-"""What the kernel may take to close what an ended supervisor had."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def supervise(
             )
             process.communicate(plan(server.fileno(), theirs.fileno()).encode())
     try:
-        _await_ready(name, ours, process.returncode, errors, progress, seconds)
+        _await_ready(ours, process.returncode, errors, progress, seconds)
     except BaseException:
         ours.close()
         raise
@@ -114,7 +111,7 @@ def supervise(
 
 
 def _await_ready(
-    name: str, ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None], seconds: float
+    ours: socket.socket, status: int, errors: Path, progress: Callable[[str], None], seconds: float
 ) -> None:
     ours.settimeout(seconds)
     while True:
@@ -123,7 +120,6 @@ def _await_ready(
         except TimeoutError as error:
             raise LabFailure(f"the lab was not ready within {seconds:g} s; see {errors}") from error
         if not data:
-            _await_end(name, ours)
             words = errors.read_text(errors="replace").strip().splitlines()
             raise LabFailure(
                 f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}"
@@ -134,20 +130,14 @@ def _await_ready(
             continue
         if "ready" in message:
             return
-        _await_end(name, ours)
+        _await_end(ours)
         if "fix" in message:
             raise MissingCapability(message["name"], message["error"], message["fix"])
         raise (UsageError if message.get("usage") else LabFailure)(message["error"])
 
 
-def _await_end(name: str, ours: socket.socket) -> None:
-    """Until the supervisor, which has said why it ends, is gone: whoever hears the reason may count on that.
-
-    The kernel closes what a process had in no promised order, and the lab's name must be free for another try.
-    """
+def _await_end(ours: socket.socket) -> None:
+    """Until the supervisor, which has said why it ends, is gone: whoever hears the reason may count on that."""
     with suppress(ConnectionResetError, TimeoutError):
         while ours.recv(1 << 16):
             continue
-    deadline = time.monotonic() + END_SECONDS
-    while name in control.running() and time.monotonic() < deadline:
-        time.sleep(0.002)

@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from lab.engines.netem.support import supported
 from lab.faults import Loss
 from lab.lab import Lab
+from lab.runtimes import compose
 from lab.runtimes.project import PROJECT_LABEL
+from lab.topology import free_networks
 from tests.conftest import RanOn
 
 LAB = [sys.executable, "-m", "lab.cli"]
@@ -79,6 +83,22 @@ def test_a_command_ends_with_its_signal_and_with_its_stand_in(tmp_path: Path) ->
         killed.wait(20)
         assert wait_for(lambda: not asleep("1002"))
         assert in_node(lab, "client", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_a_block_that_somebody_took_meanwhile(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the making of the network: the next block is tried, under the same name."""
+    seen = compose.taken(engine)
+    block = next(free_networks(seen))
+    pool = docker.types.IPAMPool(subnet=str(block.ipv4))
+    name = f"meanwhile-{os.getpid()}"
+    other = engine.networks.create(name, ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+    try:
+        monkeypatch.setattr(compose, "taken", lambda client: seen)
+        with Lab.up(name, runtime="compose", nodes=PAIR, publish=(), evidence=tmp_path) as lab:
+            address = ip_address(lab.status()["nodes"]["client"]["ipv4"])
+            assert address not in block.ipv4
+    finally:
+        other.remove()
 
 
 def test_a_context_is_followed(tmp_path: Path) -> None:
