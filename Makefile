@@ -45,7 +45,7 @@ test-netem: $(DEV)
 
 # 30 random kills of the parts of Compose labs, and 30 of each kind of labs in namespaces; LAB_CHAOS_SEED=N for others.
 chaos: $(DEV)
-	@LAB_REQUIRE=docker LAB_CHAOS=30 $(BIN)/pytest tests/compose/test_chaos.py tests/degraded/test_leaves_nothing.py
+	@LAB_REQUIRE=docker,netns,wire LAB_CHAOS=30 $(BIN)/pytest tests/compose/test_chaos.py tests/degraded/test_leaves_nothing.py
 
 # docs/parity.md: each scenario on each runtime and engine. Some 20 minutes.
 parity: $(DEV) $(TOXIPROXY)

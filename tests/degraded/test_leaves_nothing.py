@@ -1,7 +1,7 @@
 """Kill any process of a lab at any moment: within 2 s nothing is left but its evidence, and the next one comes up.
 
-LAB_CHAOS says how many kills of each kind (default 10; `make chaos`: 30). The lab's processes are
-found by a mark in their environment, which all of them inherit.
+LAB_CHAOS says how many kills of each kind (default 25; `make chaos`: 30). The lab's processes are found by a mark in
+their environment, which all of them inherit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lab.evidence.reader import read_ledger
 from lab.lab import Lab
 
 GONE_SECONDS = 2.0
-ROUNDS = int(os.environ.get("LAB_CHAOS", "10"))
+ROUNDS = int(os.environ.get("LAB_CHAOS", "25"))
 MARK = "FAULT_LAB_TEST_MARK"
 LOAD = (
     *("python", "-m", "services", "tcp-client", "--to", "tcp-server:8082"),

@@ -15,7 +15,7 @@ from lab.evidence.reconcile import reconcile
 from lab.faults import Corrupt, Duplicate, Loss
 from lab.lab import Lab
 
-RUNS = 30
+RUNS = int(os.environ.get("LAB_REPEATS", "100"))
 MILLION = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
