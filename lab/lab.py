@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Any, Self
@@ -78,7 +78,7 @@ class Lab:
             engine: `wire`, `netem`, or `auto` for the best there is.
             seed: of every random decision; random, and printed in `status()`, where None.
             network: the lab's own address block; where None, the usual one, or the first free one after it.
-            evidence: folder for ledger, captures and journals
+            evidence: folder for ledger, captures and journals; it must be empty, or not there yet
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
             guest: a server of your own, in a node of its own beside `nodes`.
             publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).
@@ -95,10 +95,7 @@ class Lab:
         if name in control.running():
             raise UsageError(f"a lab {name!r} is up already; use it, take it down, or choose another --name")
         folder = (evidence or new_folder(name)).resolve()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _no_folder(folder, error) from error
+        _claim(folder)
         wish = Wish(
             name=name,
             engine=engine,
@@ -113,7 +110,12 @@ class Lab:
             notes=(*notes, *why),
             guest=guest,
         )
-        return cls(name, place.stand_up(wish, progress), place.NAME)
+        try:
+            return cls(name, place.stand_up(wish, progress), place.NAME)
+        except LabError:
+            with suppress(OSError):  # it holds what the lab's processes said, where there were any
+                (folder / "log").rmdir()
+            raise
 
     @classmethod
     def attach(cls, name: str = "lab") -> Lab:
@@ -347,6 +349,17 @@ def new_folder(name: str, root: FilePath | None = None) -> FilePath:
             raise _no_folder(folder, error) from error
         return folder
     raise LabFailure(f"no free folder name under {root} for {name}-{stamp}")
+
+
+def _claim(folder: FilePath) -> None:
+    """Make an evidence folder this lab's own. UsageError where it holds anything: no evidence is ever overwritten."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"evidence folder {folder}: it is not empty; expected a new or empty one with --out DIR")
+        (folder / "log").mkdir()  # of two labs that come at the same moment only one can
+    except OSError as error:
+        raise _no_folder(folder, error) from error
 
 
 def _no_folder(folder: FilePath, error: OSError) -> UsageError:

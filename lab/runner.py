@@ -89,7 +89,6 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     started = time.monotonic()
     folder = new_folder(scenario.name, options.out).resolve()
-    (folder / "run.json").write_text(_run_file(scenario, seed, options))
     result = RunResult(
         scenario=scenario.name,
         about=scenario.about,
@@ -105,7 +104,10 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
     lab = None
     with ExitStack() as cleanup:
         try:
-            lab = cleanup.enter_context(_lab_for(scenario, seed, folder, options))
+            try:
+                lab = cleanup.enter_context(_lab_for(scenario, seed, folder, options))
+            finally:  # not before: a lab takes an empty folder only
+                (folder / "run.json").write_text(_run_file(scenario, seed, options))
             facts = lab.status()
             result = replace(result, runtime=facts["runtime"], engine=facts["engine"])
             story = _Story(scenario, lab, options.placer(lab), folder, options.progress)

@@ -123,9 +123,8 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     network = wish.network if wish.network is not None else next(free_networks(host_routes()), Network())
     check_network(network)
     nodes = network.nodes(wish.nodes)
-    services = stack.services(nodes, wish.evidence, wish.seed, wish.udp_mode)
-    if wish.guest is not None:
-        services = (*services, _guest_service(wish.guest))
+    guests = () if wish.guest is None else (_guest_service(wish.guest),)
+    services = (*stack.services(nodes, wish.evidence, wish.seed, wish.udp_mode), *guests)
     running = {service.node for service in services}
     wishes = [one for one in wish.publish if (one[3] if one[3] != "localhost" else one[2]) in running]
     publications, sockets = publish(wishes, nodes)
