@@ -27,7 +27,7 @@ import docker.errors
 import requests
 
 from lab import control
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError
+from lab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message
 from lab.holder import Holder
 from lab.runtimes import linux, project
 from lab.runtimes.base import Plan
@@ -83,10 +83,8 @@ class Line:
             if (message := self._next(deadline)) is not None:
                 answer = message
                 self._owed -= 1
-        if "fix" in answer:
-            raise MissingCapability(answer["name"], answer["error"], answer["fix"])
         if "error" in answer:
-            raise (UsageError if answer.get("usage") else LabFailure)(answer["error"])
+            raise from_message(answer)
         return answer
 
     def listen(self) -> None:
@@ -150,7 +148,7 @@ class Supervisor(Holder):
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """LabError where a part does not come up. UsageError where the address block is taken."""
+        """LabError where a part does not come up. NetworkTaken where the address block is somebody else's."""
         services = self._write_overlay()
         command = self._project.up_command(self._folder / "compose.yaml", services)
         network = Network.parse(*self._order["network"])
@@ -210,7 +208,7 @@ class Supervisor(Holder):
         if how != "exit status 0":
             words = self._processes.log(name).read_text(errors="replace").strip().splitlines()
             reason = f"docker {name} ended ({how}): {words[-1].strip() if words else 'no reason given'}"
-            raise UsageError(reason) if "overlaps with" in reason else LabFailure(reason)
+            raise NetworkTaken(reason) if "overlaps with" in reason else LabFailure(reason)
 
     def _connect(self) -> None:
         """A line to the hub, which may still be starting, and the lease."""
@@ -425,12 +423,6 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """
 
 
-def _as_message(error: Exception, reason: str) -> dict[str, Any]:
-    if isinstance(error, MissingCapability):
-        return {"error": error.what, "name": error.name, "fix": error.fix}
-    return {"error": reason, "usage": isinstance(error, UsageError)}
-
-
 def _run(order: Mapping[str, Any]) -> int:
     plan = Plan.from_json(order["plan"])
     supervisor = Supervisor(plan, order)
@@ -441,7 +433,7 @@ def _run(order: Mapping[str, Any]) -> int:
         supervisor.serve()
     except (LabError, OSError, *_NO_ANSWER) as error:
         reason = supervisor.failed(str(error))
-        message = _as_message(error, reason)
+        message = as_message(error, reason)
     finally:
         supervisor.leave_word(reason, supervisor.finish())
     supervisor.release_undertaker()

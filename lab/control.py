@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from lab.errors import LabFailure, UsageError
+from lab.errors import LabFailure, UsageError, from_message
 
 _PREFIX = "fault-lab"
 _SIZE = 1 << 20
@@ -69,7 +69,7 @@ def dial(end: str) -> socket.socket:
 def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[str, Any], list[int]]:
     """Send one order; returns the answer and the descriptors that came with it.
 
-    UsageError where no lab of this name is up or it refuses the order; LabFailure where it dies meanwhile.
+    UsageError where no lab of this name is up; LabFailure where it dies meanwhile; where it refuses, what it says.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         channel.settimeout(timeout)
@@ -89,8 +89,7 @@ def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[s
     if answer is None:
         raise LabFailure(f"lab {name!r} ended before it answered")
     if "error" in answer:
-        kind = UsageError if answer.get("usage") else LabFailure
-        raise kind(str(answer["error"]))
+        raise from_message(answer)
     return answer, fds
 
 

@@ -2,6 +2,7 @@
 
     LabError
     ├── UsageError          bad input: a file, a command line, a value         exit code 2
+    │   └── NetworkTaken    the lab's address block is somebody else's
     ├── MissingCapability   the host lacks something needed; says the fix      exit code 4
     └── LabFailure          the lab itself went wrong: died, refused, timed out exit code 3
 
@@ -10,6 +11,9 @@ with `exit_code`; nothing else in the tree decides exit codes for errors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class LabError(Exception):
@@ -22,6 +26,10 @@ class UsageError(LabError):
     """What the user wrote can't be meant; nothing was started."""
 
     exit_code = 2
+
+
+class NetworkTaken(UsageError):
+    """The address block that was asked for is in use; another one may be free."""
 
 
 class MissingCapability(LabError):
@@ -41,3 +49,20 @@ class MissingCapability(LabError):
 
 class LabFailure(LabError):
     """The lab stopped doing what it was asked to do; the run proves nothing."""
+
+
+def as_message(error: Exception, text: str = "") -> dict[str, Any]:
+    """An error for another process, as JSON data. Any other error is a LabFailure there. `text` may say it better."""
+    kind = error if isinstance(error, LabError) else LabFailure()
+    message = {"error": text or str(error), "kind": type(kind).__name__}
+    if isinstance(error, MissingCapability):
+        message |= {"error": error.what, "name": error.name, "fix": error.fix}
+    return message
+
+
+def from_message(message: Mapping[str, Any]) -> LabError:
+    """The error that `as_message` made the message of: of the same kind, so with the same exit code."""
+    if message["kind"] == MissingCapability.__name__:
+        return MissingCapability(message["name"], message["error"], message["fix"])
+    kinds = {kind.__name__: kind for kind in (UsageError, NetworkTaken, LabFailure)}
+    return kinds[message["kind"]](message["error"])

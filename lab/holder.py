@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import control
-from lab.errors import LabError, LabFailure, UsageError
+from lab.errors import LabError, LabFailure, as_message
 from lab.processes import Processes
 from lab.runtimes.base import KEEP, Plan
 
@@ -120,7 +120,7 @@ class Holder:
             self._check_whole()
             answer = self._carry_out(order, fds)
         except LabError as error:
-            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
+            answer = as_message(error)
         try:
             with channel:
                 control.answer(channel, answer, fds)

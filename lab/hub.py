@@ -23,7 +23,7 @@ from typing import Any
 
 from lab import control
 from lab.engines.base import link_engine
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
 from lab.plug import MEETING_POINT
 from lab.processes import Processes
 from lab.runtimes import links
@@ -212,10 +212,8 @@ class Hub:
             self._lease_end = time.monotonic() + self._lease_seconds
         try:
             answer = self._carry_out(order, channel)
-        except MissingCapability as error:
-            answer = {"error": error.what, "name": error.name, "fix": error.fix}
         except LabError as error:
-            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
+            answer = as_message(error)
         channel.send(json.dumps(answer).encode())
         if channel is self._holder:  # what was asked may have taken longer than the lease
             self._lease_end = time.monotonic() + self._lease_seconds

@@ -20,7 +20,7 @@ from typing import Any
 
 from lab import relay
 from lab.engines.base import link_engine
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
 from lab.holder import Holder
 from lab.runtimes import cables, links, linux, netlink
 from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
@@ -254,12 +254,6 @@ def private_files(resolver: str | None) -> None:
         raise MissingCapability("resolv.conf", "the host has no /etc/resolv.conf", "create an empty /etc/resolv.conf")
 
 
-def _as_message(error: Exception, reason: str) -> dict[str, str]:
-    if isinstance(error, MissingCapability):
-        return {"error": error.what, "name": error.name, "fix": error.fix}
-    return {"error": reason}
-
-
 def _run(plan: Plan) -> int:
     supervisor = Supervisor(plan, link_engine(plan.engine))
     reason, message = "stopped", None
@@ -270,7 +264,7 @@ def _run(plan: Plan) -> int:
         supervisor.serve()
     except (LabError, OSError) as error:
         reason = supervisor.failed(str(error))
-        message = _as_message(error, reason)
+        message = as_message(error, reason)
     finally:
         supervisor.leave_word(reason, supervisor.finish())
     if message is not None:  # only now: who hears it may count on nothing being left

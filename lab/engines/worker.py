@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.errors import LabError, LabFailure, UsageError
+from lab.errors import LabError, LabFailure, as_message, from_message
 
 ANSWER_SECONDS = 10.0
 
@@ -21,14 +21,14 @@ class Worker:
         self._answer(ANSWER_SECONDS)
 
     def ask(self, order: dict[str, Any], seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
-        """UsageError where it refuses the order, LabFailure where it is gone or silent for so long."""
+        """The LabError that it refuses the order with; LabFailure where it is gone or silent for so long."""
         try:
             self._channel.send(json.dumps(order).encode())
         except OSError as error:
             raise LabFailure(f"the {self._name} is gone: {error}") from error
         answer = self._answer(seconds)
         if "error" in answer:
-            raise UsageError(answer["error"])
+            raise from_message(answer)
         return answer
 
     def _answer(self, seconds: float) -> dict[str, Any]:
@@ -55,6 +55,6 @@ def obey(channel: socket.socket, carry_out: Callable[[Mapping[str, Any]], dict[s
     try:
         answer = carry_out(json.loads(data))
     except LabError as error:
-        answer = {"error": str(error)}
+        answer = as_message(error)
     channel.send(json.dumps(answer).encode())
     return True

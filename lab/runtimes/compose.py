@@ -26,7 +26,7 @@ from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 
 from lab import control, stack
-from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.errors import LabFailure, MissingCapability, NetworkTaken, UsageError
 from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Guest, Plan, Service
 from lab.runtimes.project import COMPOSE_FILE, orphans
@@ -118,8 +118,8 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     for network in blocks:
         try:
             return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, work, wish, progress)
-        except UsageError as error:
-            if "overlaps" not in str(error) or wish.network is not None:
+        except NetworkTaken as error:
+            if wish.network is not None:
                 raise
             busy = error  # somebody else's lab took it just now
     raise UsageError("no address block is free for the lab; choose one with --network and --network6") from busy

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab import control
-from lab.errors import LabFailure, MissingCapability, UsageError
+from lab.errors import LabFailure, UsageError, from_message
 from lab.runtimes.base import KEEP, Guest
 from lab.topology import Network
 
@@ -85,7 +85,7 @@ def supervise(
         evidence: where its output goes.
         seconds: how long it may take.
 
-    UsageError where the lab's name is taken; MissingCapability and LabFailure as the supervisor says.
+    UsageError where the lab's name is taken; otherwise the error that the supervisor says.
     """
     server = control.listen(name)
     if server is None:
@@ -131,9 +131,7 @@ def _await_ready(
         if "ready" in message:
             return
         _await_end(ours)
-        if "fix" in message:
-            raise MissingCapability(message["name"], message["error"], message["fix"])
-        raise (UsageError if message.get("usage") else LabFailure)(message["error"])
+        raise from_message(message)
 
 
 def _await_end(ours: socket.socket) -> None:

@@ -231,13 +231,13 @@ def test_its_engines_end_is_a_failure_with_its_last_words(hub: Hub) -> None:
 
 
 def test_orders_that_make_no_sense_are_refused_and_it_goes_on(hub: Hub) -> None:
-    assert hub.controller.ask("set") == {"error": "the hub has no engine yet", "usage": False}
-    assert hub.controller.ask("status") == {"error": "the hub has not started yet", "usage": False}
-    assert hub.controller.ask("dance") == {"error": "no such order: dance", "usage": True}
+    assert hub.controller.ask("set") == {"error": "the hub has no engine yet", "kind": "LabFailure"}
+    assert hub.controller.ask("status") == {"error": "the hub has not started yet", "kind": "LabFailure"}
+    assert hub.controller.ask("dance") == {"error": "no such order: dance", "kind": "UsageError"}
     hub.plug("a")
     assert hub.controller.start(NODES[0]) == {"ok": True}
-    assert hub.controller.start(NODES[0]) == {"error": "the hub has started already", "usage": True}
-    assert hub.controller.ask("set") == {"error": "this engine does nothing", "usage": True}
+    assert hub.controller.start(NODES[0]) == {"error": "the hub has started already", "kind": "UsageError"}
+    assert hub.controller.ask("set") == {"error": "this engine does nothing", "kind": "UsageError"}
 
 
 def test_what_never_came_to_the_engine_is_counted_at_the_end(hub: Hub) -> None:

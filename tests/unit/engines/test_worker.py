@@ -32,7 +32,7 @@ def test_an_order_gets_its_answer(ends: tuple[socket.socket, socket.socket]) -> 
 def test_a_refusal_is_the_user_s_mistake(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     worker = Worker("wire", ours)
-    theirs.send(b'{"error": "faults clash"}')
+    theirs.send(b'{"error": "faults clash", "kind": "UsageError"}')
     with pytest.raises(UsageError, match="faults clash"):
         worker.ask({"do": "set"})
 
@@ -91,7 +91,8 @@ def in_order(order: Mapping[str, Any]) -> dict[str, object]:
 def test_the_process_answers_and_refuses(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     Worker("wire", ours)
-    for order, answer in ((b'{"do": "show"}', b'{"t": 5}'), (b'{"do": "set"}', b'{"error": "faults clash"}')):
+    refusal = b'{"error": "faults clash", "kind": "UsageError"}'
+    for order, answer in ((b'{"do": "show"}', b'{"t": 5}'), (b'{"do": "set"}', refusal)):
         ours.send(order)
         assert obey(theirs, in_order)
         assert ours.recv(100) == answer
