@@ -20,6 +20,7 @@ from services.dns_resolver import (
     DNS_PORT,
     NoAnswer,
     NoData,
+    NoName,
     NoSuchName,
     Patience,
     ResolvConf,
@@ -29,7 +30,7 @@ from services.dns_resolver import (
 )
 from services.errors import UsageError
 from services.journal import Journal, Phase
-from services.sockets import parse_endpoint
+from services.sockets import parse_endpoint, reason
 from services.summary import Summary
 
 _RDTYPES = {
@@ -98,7 +99,7 @@ async def _one(n: int, work: DnsWorkload, ask: Ask, journal: Journal, summary: S
         phase, why = "ok", None
     except NoAnswer as error:
         why = str(error)
-    except (NoSuchName, NoData, ServerFailure) as error:
+    except (NoSuchName, NoData, NoName, ServerFailure) as error:
         phase, why = "fail", str(error) or error.__doc__
     finally:
         journal.write(work.how, phase, n=n, why=why, name=name, addresses=addresses)
@@ -145,6 +146,10 @@ def _lookup(work: DnsWorkload) -> Ask:
             if error.errno == socket.EAI_AGAIN:
                 raise NoAnswer(error.strerror) from error
             raise NoSuchName(error.strerror) from error
+        except OSError as error:  # EAI_SYSTEM: nobody was asked, or nobody heard
+            raise NoAnswer(reason(error)) from error
+        except (UnicodeError, ValueError) as error:
+            raise NoName(f"{name!r} is not a DNS name: {error}") from error
         return [str(info[4][0]) for info in infos]
 
     return lookup

@@ -19,6 +19,7 @@ import dns.rcode
 import dns.rdatatype
 
 from services.dns_zone import EDNS_PAYLOAD_BYTES, absolute_name
+from services.errors import UsageError
 from services.framing import PeerError, codec
 from services.journal import Journal
 from services.sockets import client_socket, endpoint_text, reason
@@ -45,6 +46,10 @@ class NoAnswer(Exception):
     """Time ran out: nobody can say what the answer would have been."""
 
 
+class NoName(Exception):
+    """Nobody was asked: what was given can't be a name (RFC 1035 section 2.3.4)."""
+
+
 @dataclass(frozen=True)
 class ResolvConf:
     """What resolv.conf(5) says: servers in order, search domains, and the dots that make a name worth trying first."""
@@ -55,16 +60,19 @@ class ResolvConf:
 
 
 def read_resolv_conf(path: Path = Path("/etc/resolv.conf")) -> ResolvConf:
-    """The system's configuration; the server is this host where the file is absent or names none (resolv.conf(5))."""
+    """The system's configuration; the server is this host where the file is absent or names none (resolv.conf(5)).
+
+    As in the C library, a server that is no address and a search domain that is no name count as not written.
+    """
     servers: list[Server] = []
     search: tuple[str, ...] = ()
     ndots = 1
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         match line.split():
-            case ["nameserver", server, *_]:
+            case ["nameserver", server, *_] if _is_address(server):
                 servers.append((server, DNS_PORT))
             case ["search" | "domain", *domains]:
-                search = tuple(domains)
+                search = tuple(domain for domain in domains if _name_under(domain) is not None)
             case ["options", *options]:
                 ndots = next((int(o[6:]) for o in options if o.startswith("ndots:") and o[6:].isdigit()), ndots)
     return ResolvConf(tuple(servers) or (("127.0.0.1", DNS_PORT),), search, ndots)
@@ -93,18 +101,22 @@ class Resolver:
     async def addresses(
         self, n: int, name: str, rdtypes: Sequence[dns.rdatatype.RdataType], source_port: int | None
     ) -> list[str]:
-        """The addresses of `name`. Raises `NoSuchName`, `NoData`, `ServerFailure` or `NoAnswer`.
+        """The addresses of `name`. Raises `NoSuchName`, `NoData`, `ServerFailure`, `NoAnswer` or `NoName`.
 
+        Addresses of one family are an answer, whatever became of the question for the other (as in getaddrinfo(3)).
         `n` is the number of the operation in the journal; with `source_port`, the attempts take ports from there on.
         """
         exists = False
         for index, candidate in enumerate(self._candidates(name)):
             first = None if source_port is None else source_port + index * 2 * self._attempts
-            responses = await self._ask_all(n, candidate, rdtypes, first)
-            found = [address for response in responses for address in _addresses_in(response)]
+            answers, failures = await self._ask_all(n, candidate, rdtypes, first)
+            found = [address for answer in answers for address in answer or ()]
             if found:
                 return found
-            exists |= any(response.rcode() == dns.rcode.NOERROR for response in responses)
+            if failures:
+                # Silence says least, so it is what counts: the other question could still have had an answer.
+                raise next((one for one in failures if isinstance(one, NoAnswer)), failures[0])
+            exists |= any(answer is not None for answer in answers)
         raise NoData if exists else NoSuchName
 
     @property
@@ -112,31 +124,43 @@ class Resolver:
         return self._patience.retries + 1
 
     def _candidates(self, name: str) -> list[dns.name.Name]:
-        """The full names that `name` may mean, in the order to try them (resolv.conf(5), search and ndots)."""
-        plain = absolute_name(name)
+        """The full names that `name` may mean, in the order to try them (resolv.conf(5), search and ndots).
+
+        What gets too long with a search domain is left out. NoName where `name` itself is none.
+        """
+        try:
+            plain = absolute_name(name)
+        except UsageError as error:
+            raise NoName(str(error)) from error
         if name.endswith("."):
             return [plain]
-        searched = [absolute_name(name, absolute_name(domain)) for domain in self._conf.search]
+        under = [_name_under(name, absolute_name(domain)) for domain in self._conf.search]
+        searched = [one for one in under if one is not None]
         return [plain, *searched] if name.count(".") >= self._conf.ndots else [*searched, plain]
 
     async def _ask_all(
         self, n: int, name: dns.name.Name, rdtypes: Sequence[dns.rdatatype.RdataType], first_port: int | None
-    ) -> list[dns.message.Message]:
+    ) -> tuple[list[list[str] | None], list[NoAnswer | ServerFailure]]:
+        """What `_ask` returned, and what it raised."""
         questions = [
             self._ask(n, name, rdtype, None if first_port is None else first_port + index * self._attempts)
             for index, rdtype in enumerate(rdtypes)
         ]
-        responses: list[dns.message.Message] = []
+        answers: list[list[str] | None] = []
+        failures: list[NoAnswer | ServerFailure] = []
         for outcome in await asyncio.gather(*questions, return_exceptions=True):
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, NoAnswer | ServerFailure):
+                failures.append(outcome)
+            elif isinstance(outcome, BaseException):
                 raise outcome
-            responses.append(outcome)
-        return responses
+            else:
+                answers.append(outcome)
+        return answers, failures
 
     async def _ask(
         self, n: int, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, first_port: int | None
-    ) -> dns.message.Message:
-        """The first answer, NXDOMAIN included, that any server gives within the attempts allowed."""
+    ) -> list[str] | None:
+        """The first answer that any server gives within the attempts allowed: addresses; None for NXDOMAIN."""
         failures: list[Exception] = []
         for attempt in range(self._attempts):
             server = self._conf.servers[attempt % len(self._conf.servers)]
@@ -151,7 +175,7 @@ class Resolver:
 
     async def _attempt(
         self, n: int, server: Server, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, port: int | None
-    ) -> dns.message.Message:
+    ) -> list[str] | None:
         query = dns.message.make_query(name, rdtype, use_edns=0, payload=EDNS_PAYLOAD_BYTES)
         where = endpoint_text(server)
         try:
@@ -166,9 +190,14 @@ class Resolver:
             raise ServerFailure(f"{where}: {reason(error)}") from error
         except (PeerError, dns.exception.DNSException) as error:
             raise ServerFailure(f"{where}: malformed answer over TCP: {error}") from error
-        if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        if response.rcode() == dns.rcode.NXDOMAIN:
+            return None
+        if response.rcode() != dns.rcode.NOERROR:
             raise ServerFailure(f"{where}: {dns.rcode.to_text(response.rcode())}")
-        return response
+        try:
+            return _addresses_in(response)
+        except dns.exception.DNSException as error:
+            raise ServerFailure(f"{where}: an answer that leads nowhere: {error}") from error
 
     async def _over_udp(
         self, n: int, server: Server, query: dns.message.Message, port: int | None
@@ -219,9 +248,28 @@ def _family(server: Server) -> socket.AddressFamily:
     return socket.AF_INET6 if ipaddress.ip_address(server[0].partition("%")[0]).version == 6 else socket.AF_INET
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _name_under(text: str, origin: dns.name.Name = dns.name.root) -> dns.name.Name | None:
+    """As `absolute_name`; None where there can be no such name."""
+    try:
+        return absolute_name(text, origin)
+    except UsageError:
+        return None
+
+
 def _addresses_in(response: dns.message.Message) -> list[str]:
-    """The addresses that the answer holds, aliases followed (RFC 1034 section 3.6.2)."""
-    if response.rcode() != dns.rcode.NOERROR or not isinstance(response, dns.message.QueryMessage):
+    """The addresses that the answer holds, aliases followed (RFC 1034 section 3.6.2).
+
+    DNSException where the aliases go round in a circle, or on for too long.
+    """
+    if not isinstance(response, dns.message.QueryMessage):
         return []
     answer = response.resolve_chaining().answer
     return [str(rdata.address) for rdata in answer] if answer else []

@@ -31,7 +31,8 @@ def judge(evidence: Evidence, options: DnsOptions) -> CheckResult:
                 asked += 1
             elif line["phase"] == "ok":
                 answered += 1
-                expected = known.get(names[line["n"]].rstrip(".").removesuffix(".lab"), set())
+                # Names that differ in case are one (RFC 4343).
+                expected = known.get(names[line["n"]].lower().rstrip(".").removesuffix(".lab"), set())
                 got = {str(ip_address(one)) for one in line["addresses"]}
                 if not got:
                     wrong.append(Finding(f"{names[line['n']]} has no address", where))

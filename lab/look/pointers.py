@@ -141,13 +141,13 @@ class Pointers:
         side, ledger = self._subject.sent, self._subject.ledger
         if asked is None or side is None or ledger is None:
             return
-        label = str(asked["name"]).partition(".")[0].encode()
+        label = str(asked["name"]).partition(".")[0].lower().encode()  # resolvers may change its case (RFC 4343)
         since = self._subject.since_start(asked["t"])
         until = self._subject.since_start(max(line["t"] for line in lines))
         columns = side.columns
         dns = (columns.source_port == DNS_PORT) | (columns.target_port == DNS_PORT)
         for index in (dns & (side.time_ns >= since) & (side.time_ns <= until)).nonzero()[0].tolist():
-            if bytes([len(label)]) + label in side.file.frame(columns, index):
+            if bytes([len(label)]) + label in side.file.frame(columns, index).lower():
                 yield int(side.ids[index])
 
     def _of_frame(self, journal: str, conn: int, number: int) -> Iterator[int]:

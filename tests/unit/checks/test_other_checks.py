@@ -146,6 +146,7 @@ def test_the_worst_verdict_wins() -> None:
     assert worst([]) == Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("name", ["tcp-server", "TCP-Server", "Tcp-Server.LAB", "tcp-server.Lab."])
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
@@ -157,10 +158,11 @@ def test_the_worst_verdict_wins() -> None:
     ],
     ids=["right", "wrong address", "no address", "not found", "no answer"],
 )
-def test_dns_answers(end: dict[str, Any], expected: Verdict, tmp_path: Path) -> None:
+def test_dns_answers(end: dict[str, Any], expected: Verdict, name: str, tmp_path: Path) -> None:
+    """Names that differ in case are one (RFC 4343)."""
     record(tmp_path, datagrams(MESSAGES))
     asked = {"op": "resolve", "conn": None, "n": 0, "why": None}
-    lines = [{**asked, "phase": "invoke", "name": "tcp-server"}, {**asked, **end}]
+    lines = [{**asked, "phase": "invoke", "name": name}, {**asked, **end}]
     write_journal(tmp_path, "journal-dns-client-1.jsonl", lines)
     workload = replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl")
     assert run_check("dns", {}, Evidence(tmp_path, (workload,))).verdict == expected
