@@ -50,13 +50,23 @@ def reply(query: bytes, *records: bytes, flags: int = 0x8180, count: int | None 
     return header + query[12:end] + b"".join(records)
 
 
+def ends_of_one_port() -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP; the port that the kernel chooses for one may be taken for the other."""
+    for _ in range(100):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            return udp, socket.create_server(udp.getsockname())
+        except OSError:
+            udp.close()
+    raise AssertionError("no port is free for UDP and TCP both")
+
+
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
     """A name server on UDP and TCP of one port, for as long as the block; its address."""
     stop, woken = socket.socketpair()
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", 0))
-    tcp = socket.create_server(udp.getsockname())
+    udp, tcp = ends_of_one_port()
 
     def answers(query: bytes) -> list[bytes]:
         return answer(query, struct.unpack_from("!H", query, question_end(query) - 4)[0])
