@@ -154,7 +154,7 @@ def network_up() -> float:
             ready = float(lab.status()["network_seconds"])
             last = lab.status()["nodes"][nodes[-1]]["ipv4"]
             refused = f"import socket; raise SystemExit(socket.socket().connect_ex(({last!r}, 9)) != {ECONNREFUSED})"
-            if lab.exec(nodes[0], ["python", "-c", refused]).returncode != 0:
+            if lab.exec(nodes[0], [*lab.python(), "-c", refused]).returncode != 0:
                 raise RuntimeError("the network came up, but its last node does not answer")
             return ready
 

@@ -156,6 +156,20 @@ def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoRe
     sys.exit(done.returncode)
 
 
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab_name
+@click.option("--node", default="client", show_default=True, help="Where it runs.")
+@click.argument("protocol", type=click.Choice(["tcp", "udp", "dns"]))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def client(name: str, node: str, protocol: str, options: tuple[str, ...]) -> NoReturn:
+    """Run one of the lab's own clients: lab client tcp --to tcp-server:8082 --framing length2 --messages 5
+
+    OPTIONS are those of docs/services.md; lab client tcp -- --help lists them.
+    """
+    lab = Lab(name)
+    sys.exit(lab.exec(node, [*lab.python(), "-m", "services", f"{protocol}-client", *options]).returncode)
+
+
 @cli.command()
 @lab_name
 @click.argument("node", default="client")
@@ -498,10 +512,9 @@ def _print_faults(facts: dict[str, Any]) -> None:
 def _print_next(facts: dict[str, Any]) -> None:
     me = "lab" if shutil.which("lab") else _short(str(FilePath(sys.argv[0]).resolve()))
     option = "" if facts["name"] == "lab" else f" --name {facts['name']}"
-    client = f"{me} exec{option} client -- python -m services"
     raw = next((one["address"] for one in facts["published"] if one["to"].endswith(":8080")), None)
     print("try next")
-    print(f"  {client} tcp-client --to tcp-server:8082 --framing length2 --messages 5")
+    print(f"  {me} client{option} tcp --to tcp-server:8082 --framing length2 --messages 5")
     if raw is not None:
         print(f"  nc {raw.replace(':', ' ')}")
     print(f"  {me} fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")

@@ -141,7 +141,7 @@ class Supervisor(Holder):
         self._undertaker = self._start_undertaker()
 
     def _start_undertaker(self) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "lab.undertaker", self._project.name, str(self._folder)]
+        argv = [sys.executable, "-P", "-m", "lab.undertaker", self._project.name, str(self._folder)]
         with (self._folder / "log" / "undertaker.txt").open("wb") as log:
             return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 

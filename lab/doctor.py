@@ -63,7 +63,7 @@ def _try(runtime: str, engine: str) -> str:
             "import errno, socket; end = socket.socket(); end.settimeout(2); "
             f"raise SystemExit(end.connect_ex(({address!r}, {CLOSED_PORT})) != errno.ECONNREFUSED)"
         )
-        status = lab.exec(NODES[0], ["python", "-c", refused]).returncode
+        status = lab.exec(NODES[0], [*lab.python(), "-c", refused]).returncode
         if status != 0 or lab.packets() < 2:
             raise MissingCapability(
                 runtime, "the lab came up, but no packet crosses it", "report this, with its output"

@@ -196,6 +196,10 @@ class Lab:
         """The folder of this lab's ledger, captures and journals."""
         return FilePath(self.status()["evidence"])
 
+    def python(self) -> tuple[str, ...]:
+        """How a program of the lab's own starts in a node: with its Python, whatever `python` means to the user."""
+        return RUNTIMES[self.status()["runtime"]].PYTHON
+
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:

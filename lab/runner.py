@@ -323,7 +323,7 @@ class _Story:
         )
         address = self._nodes[one.target]["ipv6" if one.family == 6 else "ipv4"]
         to = f"[{address}]:{one.port}" if ":" in address else f"{address}:{one.port}"
-        argv = ["python", "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
+        argv = [*self._lab.python(), "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
         return workload, [*argv, "--journal", f"{self._inside}/{journal}"]
 
 

@@ -73,7 +73,7 @@ def services(nodes: Sequence[Node], evidence: Path, seed: int, udp_mode: str = "
 
 
 def _server(name: str, argv: tuple[str, ...]) -> Service:
-    command = (sys.executable, "-m", "services", *argv, "--journal", f"{{run}}/journal-{name}.jsonl")
+    command = (sys.executable, "-P", "-m", "services", *argv, "--journal", f"{{run}}/journal-{name}.jsonl")
     return Service(name, name, command, PORTS[name])
 
 

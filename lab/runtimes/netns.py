@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Network, Node, free_networks
 
 NAME = "netns"
+PYTHON = (sys.executable, "-P")
 KERNEL_IS_OURS = True
 NO_TOXIPROXY = f"no toxiproxy server found, so the lab is up without it; {stack.TOXIPROXY_HINT}"
 
@@ -165,15 +166,10 @@ def _guest_service(guest: Guest) -> Service:
     if guest.compose_file or not guest.argv:
         what = f"image {guest.image}" if guest.image else "of a Compose file"
         raise UsageError(f"{guest.node} is {what}; expected a command for runtime netns; use --runtime compose")
-    program = shutil.which(guest.argv[0], path=_path(os.environ))
+    program = shutil.which(guest.argv[0])
     if program is None:
         raise UsageError(f"{guest.node}: no command {guest.argv[0]!r} here; install it, or give its path")
     return Service(guest.node, guest.node, (program, *guest.argv[1:]), guest.ports)
-
-
-def _path(env: Mapping[str, str]) -> str:
-    """The folder of this Python comes first, so that `python -m services` is the lab's own."""
-    return os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
 
 
 def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
@@ -198,11 +194,9 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
         linux.die_with_parent(signal.SIGKILL)
         os.chdir(directory)
 
-    env = dict(options.pop("env", None) or os.environ)
-    env["PATH"] = _path(env)
     directory = options.pop("cwd", None) or Path.cwd()
     try:
-        return subprocess.Popen(list(argv), preexec_fn=enter, env=env, **options)
+        return subprocess.Popen(list(argv), preexec_fn=enter, **options)
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"can't run {argv[0]!r} in {node}: {error}") from error
     finally:

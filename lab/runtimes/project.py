@@ -58,7 +58,7 @@ class Project:
                 "--pull", "never", *services]  # fmt: skip
 
     def line_command(self, lab_name: str) -> list[str]:
-        return ["docker", "exec", "-i", self.container(HUB), "python", "-m", "lab.line", lab_name]
+        return ["docker", "exec", "-i", self.container(HUB), "python", "-P", "-m", "lab.line", lab_name]
 
     def container(self, service: str) -> str:
         return f"{self.name}-{service}-1"
@@ -199,7 +199,7 @@ def as_node(node: Node) -> dict[str, Any]:
 def plug_for(name: str) -> dict[str, Any]:
     """The plug of a node that compose/lab.yaml does not know."""
     plug = {key: value for key, value in _template("x-plug").items() if key not in ("build", "profiles")}
-    return {**plug, "network_mode": f"service:{name}", "command": ["python", "-m", "lab.plug", name]}
+    return {**plug, "network_mode": f"service:{name}", "command": ["python", "-P", "-m", "lab.plug", name]}
 
 
 def relaying(node: str, relay: str) -> dict[str, Any]:

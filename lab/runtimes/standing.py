@@ -55,6 +55,8 @@ class Runtime(Protocol):
     """Where nodes live: a module of `lab.runtimes`."""
 
     NAME: str
+    PYTHON: tuple[str, ...]
+    """How our own programs start in a node. `-P`: a `services` or `lab.py` in the working folder is the user's."""
     KERNEL_IS_OURS: bool
     """Whether its engines run on this host's kernel, so that they can be tried here."""
 
@@ -95,7 +97,7 @@ def supervise(
         errors = evidence / "supervisor.txt"
         with errors.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, name],  # the name is for `ps`
+                [sys.executable, "-P", "-m", module, name],  # the name is for `ps`
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
