@@ -26,7 +26,7 @@ from lab import compare as compare_
 from lab import control, matrix, runner
 from lab.batch import run_all
 from lab.checks import Verdict
-from lab.cli_live import capture, top
+from lab.cli_live import capture, lab_name, top
 from lab.cli_look import inspect
 from lab.cli_report import report
 from lab.doctor import examine
@@ -52,7 +52,6 @@ from lab.yaml_file import parse_yaml
 GRID_WIDTH = 160
 """Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-lab_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,19 +79,46 @@ def up(
     out: FilePath | None,
     as_json: bool,
 ) -> None:
-    """Stand a lab up; a lab of this name that is up already is shown instead."""
+    """Stand a lab up. One of this name that is up already is shown instead, if it is as asked for."""
     block = Network.parse(network or DEFAULT_IPV4, network6 or DEFAULT_IPV6) if network or network6 else None
-    lab = Lab(name)
-    if name not in control.running():
+    lab, standing = Lab(name), name in control.running()
+    if not standing:
         lab = Lab.up(name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, progress=_say)
     status = lab.status()
+    if standing:
+        _check_as_asked(status, runtime, engine, seed, block, out)
+        _say(f"lab {name!r} was up already")
+    lab.keep()  # from here on it stays, even if nobody can be told
     if as_json:
         _print_json(status)
     else:
         _print_status(status)
         _print_next(status)
-    sys.stdout.flush()
-    lab.keep()
+
+
+def _check_as_asked(
+    facts: dict[str, Any], runtime: str, engine: str, seed: int | None, block: Network | None, out: FilePath | None
+) -> None:
+    """UsageError where a lab that stands is not what these options of `lab up` ask for."""
+    nodes = facts["nodes"]
+    asked = {
+        f"--runtime {runtime}": runtime in ("auto", facts["runtime"]),
+        f"--engine {engine}": engine in ("auto", facts["engine"]),
+        f"--seed {seed}": seed in (None, facts["seed"]),
+        f"the blocks {block and block.ipv4} and {block and block.ipv6}": block is None
+        or all(
+            (one.ipv4, one.ipv6) == (nodes[one.name]["ipv4"], nodes[one.name]["ipv6"])
+            for one in block.nodes(list(nodes))
+        ),
+        f"--out {out}": out is None or str(out.resolve()) == facts["evidence"],
+    }
+    unlike = [option for option, honoured in asked.items() if not honoured]
+    if unlike:
+        raise UsageError(
+            f"lab {facts['name']!r} is up already ({_engine(facts)}, seed {facts['seed']}, "
+            f"evidence {_short(facts['evidence'])}), and not with {', '.join(unlike)}; "
+            f"leave that out, take the lab down first, or choose another --name"
+        )
 
 
 @cli.command()

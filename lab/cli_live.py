@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
-from lab.errors import UsageError
+from lab import control
+from lab.errors import LabFailure, UsageError
 from lab.lab import Lab
 from lab.live import beside_evidence, every, lab_of, moments, nodes
 from lab.look.follow import SIDES, Growing, follow
@@ -26,12 +29,29 @@ from lab.top import once, watch
 
 ALL = "all"
 CAPTURE_SECONDS = 0.1
-_name = click.option("--name", default="lab", show_default=True, help="The lab's name.")
+WHOSE_SECONDS = 5.0
+
+
+def _check_whose(context: click.Context, option: click.Parameter, name: str) -> str:
+    """UsageError where the lab that is meant by default is another installation's: who means that one names it."""
+    assert option.name is not None
+    if context.get_parameter_source(option.name) is ParameterSource.DEFAULT and name in control.running():
+        with suppress(LabFailure):  # one that does not answer is the command's to deal with
+            facts, _ = control.ask(name, {"do": "status"}, WHOSE_SECONDS)
+            if facts.get("installation", control.INSTALLATION) != control.INSTALLATION:
+                raise UsageError(
+                    f"lab {name!r} is not of this checkout: {facts['installation']} made it, in {facts['folder']}; "
+                    f"choose another name with --name, or say --name {name} where you mean that one"
+                )
+    return name
+
+
+lab_name = click.option("--name", default="lab", show_default=True, callback=_check_whose, help="The lab's name.")
 
 
 @click.command()
 @click.argument("node")
-@_name
+@lab_name
 @click.option("--sent", "sides", flag_value="sent", help="Only what the node sends.")
 @click.option("--delivered", "sides", flag_value="delivered", help="Only what the node is handed.")
 def capture(node: str, name: str, sides: str | None) -> None:
@@ -64,7 +84,7 @@ def capture(node: str, name: str, sides: str | None) -> None:
 
 
 @click.command()
-@_name
+@lab_name
 @click.option("--once", "only_once", is_flag=True, help="Look once, for a second, and print that.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --once.")
 def top(name: str, only_once: bool, as_json: bool) -> None:

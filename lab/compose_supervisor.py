@@ -361,6 +361,7 @@ class Supervisor(Holder):
                 published.append({"address": f"127.0.0.1:{host_port}", "protocol": protocol, "to": to, "via": via})
         return {
             **self._ask({"do": "status"}),
+            **self.made_by(),
             "evidence": str(self._folder),
             "evidence_inside": EVIDENCE,
             "published": published,

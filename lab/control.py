@@ -17,6 +17,8 @@ from typing import Any
 
 from lab.errors import LabFailure, UsageError, from_message
 
+INSTALLATION = str(Path(__file__).resolve().parents[1])
+"""The checkout, or the environment's packages, that this very code is of."""
 _PREFIX = "fault-lab"
 _SIZE = 1 << 20
 _SCM_CREDENTIALS = 2  # unix(7); Python 3.11 does not name it on every build

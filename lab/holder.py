@@ -26,6 +26,7 @@ class Holder:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._folder_of_asker = str(Path.cwd())
         self._failure: str | None = None
         self._part: str | None = None
         self._stopping = False
@@ -35,6 +36,10 @@ class Holder:
         self._processes = Processes(Path(plan.evidence or ".") / "log", self._process_ended, self._stop_soon)
         self._processes.listen(self._lifeline, self._lifeline_moved)
         self._processes.listen(self._control, self._accept)
+
+    def made_by(self) -> dict[str, str]:
+        """Whose the lab is, for its status: the installation that it is of, and where it was asked for."""
+        return {"installation": control.INSTALLATION, "folder": self._folder_of_asker}
 
     def tell(self, **message: Any) -> None:
         """A line to the program that asked for this lab, if it still listens."""

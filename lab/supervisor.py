@@ -159,6 +159,7 @@ class Supervisor(Holder):
         plan = self._plan
         return {
             "name": plan.name,
+            **self.made_by(),
             "runtime": "netns",
             "engine": self._engine.name,
             "seed": plan.seed,
