@@ -34,7 +34,7 @@ from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Block, Network, Node, free_networks
 
 NAME = "compose"
-PYTHON = ("python", "-P")
+PYTHON: tuple[str, ...] = ("python", "-P")
 KERNEL_IS_OURS = False
 TOKEN = "LAB_TOKEN"
 READY_SECONDS = 180.0

@@ -26,7 +26,7 @@ from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Network, Node, free_networks
 
 NAME = "netns"
-PYTHON = (sys.executable, "-P")
+PYTHON: tuple[str, ...] = (sys.executable, "-P")
 KERNEL_IS_OURS = True
 NO_TOXIPROXY = f"no toxiproxy server found, so the lab is up without it; {stack.TOXIPROXY_HINT}"
 
