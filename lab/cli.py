@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -168,7 +167,7 @@ def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoRe
         if sys.stderr.isatty():  # a script that reads standard error gets the command's alone
             _say(f"{node} of {name} ({_engine(facts)})")
         sys.exit(Lab(name).exec(node, words).returncode)
-    done = Lab(name).exec(node, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = Lab(name).exec(node, words, capture_output=True, text=True)
     _print_json(
         {
             "name": name,

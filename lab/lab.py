@@ -206,23 +206,50 @@ class Lab:
         """Start a command in a node; `options` are subprocess.Popen's. It ends with the lab, or with this process."""
         return RUNTIMES[self.status()["runtime"]].popen(self.name, node, argv, **options)
 
-    def exec(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a command in a node to its end; a death by signal N is exit status 128 + N, as in a shell."""
+    def exec(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        input: str | bytes | None = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in a node to its end, with the options of subprocess.run; `timeout` is in seconds.
+
+        A death by signal N is exit status 128 + N, as in a shell.
+        Raises: subprocess.TimeoutExpired, when the command is gone; with `check`, subprocess.CalledProcessError.
+        """
+        if capture_output:
+            if not options.keys().isdisjoint({"stdout", "stderr"}):
+                raise ValueError("capture_output catches stdout and stderr; expected none of these two beside it")
+            options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
         process = self.popen(node, argv, **options)
         try:
-            out, err = process.communicate()
+            out, err = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the command ends with its stand-in
+            process.wait()
+            raise
         except BaseException:
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise
-        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+        done = subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+        if check:
+            done.check_returncode()
+        return done
 
     def toxiproxy(self) -> ToxiproxyEngine:
         """The lab's toxiproxy, through its relayed API. MissingCapability where this host has no toxiproxy server."""
         for one in self.status()["published"]:
             if one["via"] == "toxiproxy":
                 host, _, port = one["address"].rpartition(":")
-                return ToxiproxyEngine(host, int(port))
+                return ToxiproxyEngine(host, int(port), self)
         raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
 
     def now(self) -> int:

@@ -5,9 +5,10 @@
         with lab.fault("client<->server", Loss(percent=5)):
             assert my_client(*lab.address(9000)) == "pong"
 
-`lab` is a `lab.Lab`. When the test is over the lab is taken down, and each fault that `lab.fault` set must have left
-its mark on the packets: otherwise the test proved nothing, and is an error. Labs of several workers (pytest-xdist) live
-side by side. The lab's own modules are imported when a test asks for one.
+`lab` is a `lab.Lab`. When the test is over the lab is taken down, and each fault and toxic that was set, by whatever
+call, must have left its mark on the packets: otherwise the test proved nothing, and is an error. So is a lab that ended
+before its test did. Labs of several workers (pytest-xdist) live side by side. The lab's own modules are imported when a
+test asks for one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "lab_server(command=(), *, port, protocol='tcp', image=None, compose=None, service=None): "
         "your own server, in the node `server` of this test's lab",
     )
-    config.addinivalue_line("markers", "lab_scenario(file): the scenario file that `lab_result` is the result of")
+    config.addinivalue_line(
+        "markers",
+        "lab_scenario(file): the scenario, by name or by its file beside the test, that `lab_result` is the result of",
+    )
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestedLab]:
     try:
         tested = TestedLab.for_test(
             f"test-{os.getpid()}-{next(_numbers)}",
-            guest=own_server(*marker.args, **marker.kwargs) if marker is not None else None,
+            guest=own_server(node.path.parent, *marker.args, **marker.kwargs) if marker is not None else None,
             runtime=config.getoption("--lab-runtime"),
             engine=config.getoption("--lab-engine"),
             seed=config.getoption("--lab-seed"),
@@ -69,12 +73,20 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestedLab]:
         )
     except LabError as error:
         pytest.fail(f"no lab: {error}", pytrace=False)
-    with tested:
-        yield tested
+    try:
+        with tested:
+            yield tested
+    except LabError as error:
+        pytest.fail(f"the lab did not go down: {error}", pytrace=False)
+    if tested.end is None:
+        pytest.fail(f"the lab ended before the test did: {tested.why_gone(folder)}", pytrace=False)
     if not node.stash.get(FAILED, False):
-        unproven = tested.unproven(folder)
+        try:
+            unproven = tested.unproven(folder)
+        except LabError as error:
+            unproven = str(error)
         if unproven:
-            pytest.fail(f"{unproven}\nevidence: {folder}", pytrace=False)
+            pytest.fail(unproven, pytrace=False)
         shutil.rmtree(folder)
 
 
@@ -97,7 +109,7 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
         out=config.getoption("--lab-out"),
     )
     try:
-        result = runner.run(load_scenario(find_scenario(marker.args[0])), options)
+        result = runner.run(load_scenario(node.path.parent / find_scenario(marker.args[0])), options)
     except LabError as error:
         pytest.fail(f"no run: {error}", pytrace=False)
     node.stash[EVIDENCE] = Path(result.evidence)

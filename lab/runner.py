@@ -45,9 +45,10 @@ class Placer(Protocol):
         """Make these all that is on the path."""
 
     def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
-        """Returns what the server has of it: with its name, proxy and attributes."""
+        """Returns what the server has of it: with its name, proxy, attributes, and `set_t`."""
 
-    def remove_toxic(self, toxic: dict[str, Any]) -> None: ...
+    def remove_toxic(self, toxic: dict[str, Any]) -> None:
+        """Also puts into it, as `cleared_t`, from when on it was no longer sure to act."""
 
 
 class LabPlacer:
@@ -267,7 +268,7 @@ class _Story:
         for path in [path for path, faults in self._on.items() if faults]:
             self._placer.set(path, ())
         for _, toxic in self._toxics_on():
-            self._clear_toxic(toxic)
+            self._placer.remove_toxic(toxic)
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
@@ -276,25 +277,12 @@ class _Story:
             self._placer.set(path, faults)
             self._on[path] = faults
         for placed in moment.toxics_end:
-            self._clear_toxic(next(toxic for one, toxic in self._toxics_on() if one == placed))
+            self._placer.remove_toxic(next(toxic for one, toxic in self._toxics_on() if one == placed))
         for placed in moment.toxics_begin:
-            self._set_toxic(placed)
-
-    def _set_toxic(self, placed: PlacedToxic) -> None:
-        toxic = self._placer.add_toxic(placed)
-        toxic.update(set_t=self._lab.now(), cleared_t=None)
-        self._toxics.append((placed, toxic))
-        self._lab.note("toxic-set", **{name: value for name, value in toxic.items() if name != "note"})
-        if toxic.get("note"):
-            self._lab.note("warning", text=toxic["note"])
+            self._toxics.append((placed, self._placer.add_toxic(placed)))
 
     def _toxics_on(self) -> list[tuple[PlacedToxic, dict[str, Any]]]:
         return [(placed, toxic) for placed, toxic in self._toxics if toxic["cleared_t"] is None]
-
-    def _clear_toxic(self, toxic: dict[str, Any]) -> None:
-        toxic["cleared_t"] = self._lab.now()  # from here on it is no longer sure to act
-        self._placer.remove_toxic(toxic)
-        self._lab.note("toxic-cleared", name=toxic["name"], proxy=toxic["proxy"])
 
     # -- workloads -----------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from lab import stack
 from lab.checks import Verdict, run_check
 from lab.errors import UsageError
 from lab.evidence.evidence import Evidence
-from lab.faults import Fault
+from lab.evidence.reader import read_ledger
 from lab.lab import Lab
 from lab.problems import problems
 from lab.runtimes.base import Guest
@@ -21,8 +20,13 @@ from lab.scenario import OwnServer
 from lab.yaml_file import dotted
 
 
-def own_server(command: Sequence[str] = (), **fields: Any) -> Guest:
-    """A server of the user's own; the fields are those of `server` in a scenario. UsageError where they clash."""
+def own_server(folder: Path, command: Sequence[str] = (), **fields: Any) -> Guest:
+    """A server of the user's own; the fields are those of `server` in a scenario. UsageError where they clash.
+
+    A Compose file is found from `folder`, the test's own.
+    """
+    if fields.get("compose"):
+        fields["compose"] = str(folder / str(fields["compose"]))
     try:
         return OwnServer.model_validate({"command": tuple(command) or None, **fields}).guest()
     except ValidationError as error:
@@ -31,10 +35,9 @@ def own_server(command: Sequence[str] = (), **fields: Any) -> Guest:
 
 
 class TestedLab(Lab):
-    """A `Lab` that knows what was asked of it."""
+    """A `Lab` for one test, whose evidence says at the end what the test proved."""
 
     __test__ = False  # it is no test, whatever its name makes pytest think
-    _asked = 0
 
     @classmethod
     def for_test(cls, name: str, *, guest: Guest | None, evidence: Path, **wishes: Any) -> Self:
@@ -54,18 +57,18 @@ class TestedLab(Lab):
                 return host, int(number)
         raise UsageError(f"no {protocol} port {port} of this lab can be reached from outside")
 
-    @contextmanager
-    def fault(self, path: str, *faults: Fault) -> Iterator[None]:
-        """These faults, besides what is on the path already, exactly as long as the block."""
-        with super().fault(path, *faults):
-            self._asked += len(faults) * len(self._paths(path))
-            yield
-
     def unproven(self, evidence: Path) -> str | None:
-        """After the end: what keeps the test from having proven anything under its faults; None where nothing does."""
+        """After the end: what keeps the test from having proven anything under its faults; None where nothing does.
+
+        Which faults and toxics there were, the ledger knows, whoever set them. LabFailure where it can't be read.
+        """
+        ledger = read_ledger(evidence / "ledger.bin")
+        everything = Evidence(evidence, toxics=ledger.toxics)
+        faulty = bool(ledger.faults or ledger.toxics)
         told = []
-        seen = run_check("fault_seen", {"expected": self._asked}, Evidence(evidence))
-        for check in (seen, run_check("ledger", {}, Evidence(evidence))):
-            if check.verdict != Verdict.PASS and (self._asked or check.verdict == Verdict.FAIL):
+        for check in (run_check("fault_seen", {}, everything), run_check("ledger", {}, everything)):
+            if check.verdict != Verdict.PASS and (faulty or check.verdict == Verdict.FAIL):
                 told.append(f"{check.name}: {check.verdict}: {check.summary}")
+        if self.end is not None and "failed" in self.end:
+            told.append(f"the evidence may be incomplete: {self.end['failed']}")
         return "\n".join(told) or None

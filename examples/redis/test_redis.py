@@ -6,7 +6,7 @@ import redis
 from lab.faults import Loss
 
 
-@pytest.mark.lab_scenario("examples/redis/lossy.yaml")
+@pytest.mark.lab_scenario("lossy.yaml")
 def test_nothing_is_lost_or_counted_twice(lab_result):
     assert lab_result.verdict == "PASS"
 

@@ -2,7 +2,7 @@
 
 What to know of it: it works on TCP streams, not packets; its latency counts from each chunk's arrival and can't delay a
 handshake; its random toxics follow a global generator that `-seed` does not reach, so a toxicity below 100% is not
-reproducible. `place` says so in its answer, and the runner writes it into the ledger.
+reproducible. `place` says so in its answer and in the ledger.
 """
 
 from __future__ import annotations
@@ -37,20 +37,33 @@ class ToxicValue(Protocol):
         """In toxiproxy's own names and units."""
 
 
+class Notebook(Protocol):
+    """Where the engine writes down what it set and cleared: the lab's ledger."""
+
+    def now(self) -> int:
+        """The time on the ledger's clock, in monotonic ns."""
+
+    def note(self, kind: str, **fields: object) -> None: ...
+
+
 class ToxiproxyEngine:
-    """The toxiproxy of one lab, by the host address of its API (which never passes the wire)."""
+    """The toxiproxy of one lab, by the host address of its API (which never passes the wire).
+
+    Each toxic that it sets and clears is in the ledger: a toxic counts whoever asked for it, the runner or a test.
+    """
 
     name = "toxiproxy"
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, ledger: Notebook) -> None:
         self._host = host
         self._port = port
+        self._ledger = ledger
 
     def version(self) -> str:
         return str(self._call(lambda server: server.version()))
 
     def place(self, port: int, toxic: ToxicValue) -> dict[str, Any]:
-        """Add one toxic to the proxy that listens on `port`; returns what the server now has of it.
+        """Add one toxic to the proxy that listens on `port`; returns what the server now has of it, and `set_t`.
 
         UsageError where there is no such proxy or the server refuses the toxic; LabFailure where it does not answer.
         """
@@ -71,13 +84,21 @@ class ToxiproxyEngine:
             note = NOT_REPRODUCIBLE if toxic.toxicity < 1 or toxic.attributes().get("jitter") else None
             return {"proxy": proxy.name, "port": port, "note": note, **vars(placed)}
 
-        return dict(self._call(add))
+        placed = {**self._call(add), "set_t": self._ledger.now(), "cleared_t": None}
+        self._ledger.note("toxic-set", **{name: value for name, value in placed.items() if name != "note"})
+        if placed["note"]:
+            self._ledger.note("warning", text=placed["note"])
+        return placed
 
     def shown(self) -> list[dict[str, Any]]:
-        """All toxics of all proxies, as the server says."""
+        """All toxics of all proxies, as the server says, each with its `proxy` and the `port` that this listens on."""
 
         def look(server: Toxiproxy) -> list[dict[str, Any]]:
-            return [vars(toxic) for proxy in server.proxies().values() for toxic in proxy.toxics().values()]
+            return [
+                {"proxy": proxy.name, "port": _port(proxy), **vars(toxic)}
+                for proxy in server.proxies().values()
+                for toxic in proxy.toxics().values()
+            ]
 
         return list(self._call(look))
 
@@ -89,11 +110,11 @@ class ToxiproxyEngine:
             if placed["name"] in proxy.toxics():
                 proxy.destroy_toxic(placed["name"])
 
+        if placed["cleared_t"] is not None:
+            return
+        placed["cleared_t"] = self._ledger.now()  # from here on it is no longer sure to act
         self._call(drop)
-
-    def clear(self) -> None:
-        """No toxic on any proxy, and every proxy enabled."""
-        self._call(lambda server: server.reset())
+        self._ledger.note("toxic-cleared", **{name: placed[name] for name in ("name", "proxy", "set_t", "cleared_t")})
 
     def _call(self, ask: Any) -> Any:
         with _ONE_SERVER:
@@ -110,7 +131,11 @@ class ToxiproxyEngine:
 def _proxy(server: Toxiproxy, port: int) -> Any:
     proxies = server.proxies()
     for proxy in proxies.values():
-        if int(proxy.listen.rpartition(":")[2]) == port:
+        if _port(proxy) == port:
             return proxy
-    ports: Sequence[str] = sorted(proxy.listen.rpartition(":")[2] for proxy in proxies.values())
+    ports: Sequence[str] = sorted(str(_port(proxy)) for proxy in proxies.values())
     raise UsageError(f"no proxy listens on port {port} of toxiproxy; its ports are {', '.join(ports)}")
+
+
+def _port(proxy: Any) -> int:
+    return int(proxy.listen.rpartition(":")[2])

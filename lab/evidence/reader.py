@@ -90,8 +90,19 @@ class Ledger:
         return self.noted("run")[0]
 
     @property
+    def toxics(self) -> tuple[dict[str, Any], ...]:
+        """Each toxic that was set, as toxiproxy said, with `set_t`, and `cleared_t`: None where it stood to the end."""
+        ends = {_toxic(note): note.get("cleared_t") for note in self.noted("toxic-cleared")}
+        return tuple({**note, "cleared_t": ends.get(_toxic(note))} for note in self.noted("toxic-set"))
+
+    @property
     def seed(self) -> int:
         return int(self.run["seed"])
+
+
+def _toxic(note: dict[str, Any]) -> tuple[str, str, int | None]:
+    """Which toxic a note is about: toxiproxy may give the name of one that is gone to another."""
+    return note["proxy"], note["name"], note.get("set_t")
 
 
 def read_ledger(path: Path) -> Ledger:

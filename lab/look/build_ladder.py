@@ -338,10 +338,9 @@ def _standing(subject: Subject, left: str, right: str) -> tuple[Standing, ...]:
     ]
     if subject.ledger is None or "toxiproxy" not in (left, right):
         return tuple(found)
-    cleared = {(note["proxy"], note["name"]): note.get("t") for note in subject.ledger.noted("toxic-cleared")}
-    for note in subject.ledger.noted("toxic-set"):
+    for note in subject.ledger.toxics:
         values = " ".join(f"{name} {value}" for name, value in (note.get("attributes") or {}).items())
-        end = cleared.get((note["proxy"], note["name"]))
+        end = note["cleared_t"]
         found.append(
             Standing(
                 note["name"],

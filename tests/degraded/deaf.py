@@ -28,10 +28,12 @@ class Silent:
             "stream": placed.toxic.stream,
             "attributes": placed.toxic.attributes(),
             "note": None,
+            "set_t": self._lab.now(),
+            "cleared_t": None,
         }
 
     def remove_toxic(self, toxic: dict[str, Any]) -> None:
-        pass
+        toxic["cleared_t"] = self._lab.now()
 
 
 class Pretending(Silent):

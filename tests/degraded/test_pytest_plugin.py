@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lab import stack
+from lab.scenario import find_scenario
+from tests.capabilities import missing
 from tests.degraded.test_wrong_servers import WRONG
 
 HEAD = f"""
-import socket, sys
+import os, signal, socket, subprocess, sys
 import pytest
 from lab.faults import Drop, Loss, Match
 
@@ -34,24 +38,79 @@ def test_fails(lab):
         ask(lab.address(9000))
         assert False, "on purpose"
 """
-UNPROVEN = """
+NEVER = 'Drop(match=Match(payload="never said"))'
+UNPROVEN = {
+    "fault": f"""
 def test_unproven(lab):
-    with lab.fault("client->server", Drop(match=Match(payload="never said"))):
+    with lab.fault("client->server", {NEVER}):
         ask(lab.address(9000))
+""",
+    "set_faults": f"""
+def test_unproven(lab):
+    lab.set_faults("client->server", {NEVER})
+    ask(lab.address(9000))
+    lab.clear_faults()
+""",
+    "no traffic at all": """
+def test_unproven(lab):
+    lab.set_faults("client->server", Loss(every=5))
+""",
+    "another path": """
+def test_unproven(lab):
+    lab.set_faults("client->dns-server", Loss(every=2))
+    ask(lab.address(9000))
+""",
+    "the command line": """
+def test_unproven(lab):
+    order = ["fault", "set", "--name", lab.name, "client->server", "--fault", "drop: {payload: never said}"]
+    subprocess.run([sys.executable, "-m", "lab.cli", *order], check=True)
+    ask(lab.address(9000))
+""",
+}
+TOXIC = """
+import sys
+from lab.faults.toxics import LatencyToxic
+
+TALK = [sys.executable, "-m", "services", "tcp-client", "--to", "toxiproxy:8082", "--framing", "length2"]
+
+def test_toxic(lab):
+    engine = lab.toxiproxy()
+    placed = engine.place({port}, LatencyToxic(stream="upstream", latency_ms=20))
+    lab.exec("client", TALK, check=True, capture_output=True)
+    engine.remove(placed)
 """
+DEAD = {
+    "supervisor": "os.kill(lab.status()['supervisor_pid'], signal.SIGKILL)",
+    "server": "lab.exec('server', ['pkill', '-9', '-f', 'tcp_server.py'])",
+}
 SCENARIO = """
 @pytest.mark.lab_scenario("{0}")
 def test_scenario(lab_result):
-    assert lab_result.scenario == "{0}"
+    assert lab_result.scenario == "{1}"
 """
 
 
-def outcome(body: str, folder: Path, *options: str) -> tuple[dict[str, int], str]:
+def outcome(body: str, folder: Path, *options: str, head: str = HEAD) -> tuple[dict[str, int], str]:
     """({"passed": 1}, what pytest printed)"""
-    (folder / "test_it.py").write_text(HEAD + body)
+    (folder / "test_it.py").write_text(head + body)
+    return pytest_in(folder, folder, *options)
+
+
+def pytest_in(cwd: Path, folder: Path, *options: str) -> tuple[dict[str, int], str]:
+    """The tests in `folder`, by a pytest that was started elsewhere."""
     out = folder / "evidence"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--lab-out={out}", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--lab-out={out}",
+        *options,
+        str(folder),
+    ]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     words = done.stdout.strip().splitlines()[-1].split(" in ")[0].replace(",", "").split()
     return dict(zip(words[1::2], map(int, words[::2]), strict=True)), done.stdout
 
@@ -74,18 +133,57 @@ def test_what_failed_says_where_its_evidence_is(needs_netns: None, tmp_path: Pat
     assert {"ledger.bin", "sent.pcapng", "delivered.pcapng", "log"} <= {one.name for one in folder.iterdir()}
 
 
-def test_a_fault_that_never_acted_is_an_error(needs_netns: None, tmp_path: Path) -> None:
-    counts, told = outcome(UNPROVEN, tmp_path)
-    assert counts == {"passed": 1, "error": 1}
+@pytest.mark.parametrize("body", UNPROVEN.values(), ids=UNPROVEN)
+def test_a_fault_that_never_acted_is_an_error(body: str, needs_netns: None, tmp_path: Path) -> None:
+    """However it was set."""
+    counts, told = outcome(body, tmp_path)
+    assert counts == {"passed": 1, "error": 1}, told
     assert "left no trace" in told
-    assert len(kept(tmp_path)) == 1
+    (folder,) = kept(tmp_path)
+    assert f"evidence: {folder}" in told
+
+
+@pytest.mark.parametrize(("port", "expected"), [(8082, {"passed": 1}), (8080, {"passed": 1, "error": 1})])
+def test_a_toxic_counts_too(port: int, expected: dict[str, int], needs_netns: None, tmp_path: Path) -> None:
+    """The client talks through port 8082's proxy: a toxic on another one has done nothing."""
+    if stack.find_toxiproxy() is None:
+        missing("toxiproxy", stack.TOXIPROXY_HINT)
+    counts, told = outcome(TOXIC.replace("{port}", str(port)), tmp_path, head="")
+    assert counts == expected, told
+    assert ("left no trace" in told, len(kept(tmp_path))) == (("error" in expected), ("error" in expected)), told
+
+
+@pytest.mark.parametrize("kill", DEAD.values(), ids=DEAD)
+def test_a_lab_that_died_in_the_test_is_an_error(kill: str, needs_netns: None, tmp_path: Path) -> None:
+    """Its evidence stays."""
+    body = f"""
+def test_goes_on(lab):
+    ask(lab.address(9000))
+    {kill}
+    lab.ends_by_itself()
+"""
+    counts, told = outcome(body, tmp_path)
+    assert counts == {"passed": 1, "error": 1}, told
+    assert "the lab ended before the test did: " in told
+    (folder,) = kept(tmp_path)
+    assert (folder / "ledger.bin").exists()
 
 
 @pytest.mark.parametrize(("name", "expected"), [("first-syn-ack-lost", {"passed": 1}), ("nothing", {"error": 1})])
-def test_a_scenario_file(name: str, expected: dict[str, int], needs_netns: None, tmp_path: Path) -> None:
-    counts, told = outcome(SCENARIO.format(name), tmp_path)
+def test_a_scenario_by_its_name(name: str, expected: dict[str, int], needs_netns: None, tmp_path: Path) -> None:
+    counts, told = outcome(SCENARIO.format(name, name), tmp_path)
     assert counts == expected, told
     assert kept(tmp_path) == []
+
+
+def test_a_scenario_file_is_found_from_the_test_s_own_folder(needs_netns: None, tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    shutil.copy(find_scenario("first-syn-ack-lost"), tmp_path / "mine.yaml")
+    (tmp_path / "tests" / "test_it.py").write_text(HEAD + SCENARIO.format("../mine.yaml", "mine"))
+    elsewhere = tmp_path / "some" / "where"
+    elsewhere.mkdir(parents=True)
+    counts, told = pytest_in(elsewhere, tmp_path / "tests")
+    assert counts == {"passed": 1}, told
 
 
 def test_several_workers_have_a_lab_each(needs_netns: None, tmp_path: Path) -> None:

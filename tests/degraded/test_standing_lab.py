@@ -62,6 +62,19 @@ def test_a_name_that_the_lab_does_not_know_is_not_found(lab: Lab) -> None:
     assert done.returncode == 1
 
 
+def test_a_command_runs_as_by_subprocess_run(lab: Lab) -> None:
+    """Its output, its input, its failure and its time limit."""
+    done = lab.exec("client", ["sh", "-c", "cat; echo no >&2"], input="yes", capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "yes", "no\n")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        lab.exec("client", ["sh", "-c", "echo why; exit 3"], check=True, capture_output=True)
+    assert (failed.value.returncode, failed.value.stdout) == (3, b"why\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        lab.exec("client", ["sleep", "60"], timeout=0.5)
+    with pytest.raises(ValueError, match="capture_output"):
+        lab.exec("client", ["true"], capture_output=True, stdout=subprocess.DEVNULL)
+
+
 def published(lab: Lab, protocol: str, to: str) -> tuple[str, int]:
     address = next(
         one["address"] for one in lab.status()["published"] if one["protocol"] == protocol and one["to"].endswith(to)
