@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from struct import pack
 
 import pytest
 
 from lab import control
 from lab.errors import UsageError
-from lab.faults import Drop, Latency, Loss, Match
+from lab.faults import Drop, Latency, Loss, Match, Reset
 from lab.lab import Lab
 from lab.runtimes.netns import check_network, host_routes
 from lab.topology import Network
@@ -110,6 +112,34 @@ def test_a_published_port_goes_through_the_wire_and_its_faults(clean: Lab) -> No
             assert end.recv(100)
         # The SYN and the final ACK each wait; the greeting comes after the SYN's wait.
         assert time.monotonic() - start >= asked
+
+
+def echoed(end: socket.socket, word: bytes) -> bytes:
+    """What the framed server says to one frame, up to the frame's length."""
+    end.sendall(len(word).to_bytes(2, "big") + word)
+    answer = b""
+    while len(answer) < 2 + len(word) and (data := end.recv(100)):
+        answer += data
+    return answer
+
+
+@pytest.mark.parametrize("how", ["aborted by its client", "reset on the way"])
+def test_a_published_port_is_whole_after_connections_that_were_cut(clean: Lab, how: str) -> None:
+    """The relay of the port once took the next connection for the one that had gone."""
+    where = published(clean, "tcp", ":8082")
+    abort = how == "aborted by its client"
+    for _ in range(25):
+        fault = nullcontext() if abort else clean.fault("client->tcp-server", Reset(nth=(1,)))
+        with fault, socket.create_connection(where, timeout=20) as end:
+            answer = b""
+            with suppress(ConnectionError):
+                answer = echoed(end, b"hello")
+            assert (answer[2:] == b"hello") == abort
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        with socket.create_connection(where, timeout=20) as end:
+            for number in range(3):
+                word = b"hello %d" % number
+                assert echoed(end, word)[2:] == word
 
 
 def test_control_never_crosses_a_faulted_path(clean: Lab) -> None:
