@@ -6,7 +6,6 @@ A mistake of the user's gets one line on standard error.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -19,7 +18,6 @@ from typing import Any, NoReturn
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
 
 from lab import compare as compare_
 from lab import control, matrix, runner
@@ -34,6 +32,7 @@ from lab.evidence.evidence import Evidence
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import RUNTIMES, Lab, sweep
 from lab.matrix import Cell
+from lab.printing import Terminal, echo, echo_json, say
 from lab.replay import replay as replay_run
 from lab.report.grid import grid, markdown_report
 from lab.report.json_report import json_report
@@ -82,14 +81,14 @@ def up(
     block = Network.parse(network or DEFAULT_IPV4, network6 or DEFAULT_IPV6) if network or network6 else None
     lab, standing = Lab(name), name in control.running()
     if not standing:
-        lab = Lab.up(name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, progress=_say)
+        lab = Lab.up(name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, progress=say)
     status = lab.status()
     if standing:
         _check_as_asked(status, runtime, engine, seed, block, out)
-        _say(f"lab {name!r} was up already")
+        say(f"lab {name!r} was up already")
     lab.keep()  # from here on it stays, even if nobody can be told
     if as_json:
-        _print_json(status)
+        echo_json(status)
     else:
         _print_status(status)
         _print_next(status)
@@ -147,7 +146,7 @@ def status(name: str, as_json: bool) -> None:
     """Show a lab: nodes, addresses, ports, faults, evidence."""
     facts = Lab(name).status()
     if as_json:
-        _print_json(facts)
+        echo_json(facts)
     else:
         _print_status(facts)
 
@@ -165,10 +164,10 @@ def exec_(name: str, as_json: bool, node: str, command: tuple[str, ...]) -> NoRe
     facts = Lab(name).status()
     if not as_json:
         if sys.stderr.isatty():  # a script that reads standard error gets the command's alone
-            _say(f"{node} of {name} ({_engine(facts)})")
+            say(f"{node} of {name} ({_engine(facts)})")
         sys.exit(Lab(name).exec(node, words).returncode)
     done = Lab(name).exec(node, words, capture_output=True, text=True)
-    _print_json(
+    echo_json(
         {
             "name": name,
             **_ran_on(facts),
@@ -203,7 +202,7 @@ def shell(name: str, node: str) -> NoReturn:
     facts = Lab(name).status()
     # A container has a file system of its own, and the user's favourite shell is not in it.
     program = os.environ.get("SHELL", "/bin/sh") if facts["runtime"] == "netns" else "/bin/sh"
-    print(f"{node} of {name} ({_engine(facts)}); leave with exit", file=sys.stderr)
+    say(f"{node} of {name} ({_engine(facts)}); leave with exit")
     sys.exit(Lab(name).exec(node, [program]).returncode)
 
 
@@ -309,9 +308,9 @@ def _quantity(what: str, text: str, units: Mapping[str, float], example: str) ->
 def _show_faults(lab: Lab, as_json: bool) -> None:
     facts = lab.status()
     if as_json:
-        _print_json({"name": lab.name, **_ran_on(facts), "faults": facts["faults"]})
+        echo_json({"name": lab.name, **_ran_on(facts), "faults": facts["faults"]})
         return
-    print(f"{lab.name} ({_engine(facts)})")
+    echo(f"{lab.name} ({_engine(facts)})")
     _print_faults(facts)
 
 
@@ -324,11 +323,11 @@ def scenarios(as_json: bool) -> None:
     """List the scenarios that ship."""
     known = {name: load_scenario(path) for name, path in shipped().items()}
     if as_json:
-        _print_json([{"name": name, "about": scenario.about} for name, scenario in known.items()])
+        echo_json([{"name": name, "about": scenario.about} for name, scenario in known.items()])
         return
     width = max(map(len, known))
     for name, scenario in known.items():
-        print(f"{name:<{width}}  {scenario.about}")
+        echo(f"{name:<{width}}  {scenario.about}")
 
 
 @cli.command()
@@ -368,7 +367,7 @@ def run(
     in_grid = sum(cell is not None for _, cell in chosen) > 1
     started = time.monotonic()
     found: dict[int, RunResult] = {}
-    with progress(len(chosen), Console(stderr=True)) as shown:
+    with progress(len(chosen), Terminal(stderr=True)) as shown:
         for number, result in run_all([scenario for scenario, _ in chosen], options, jobs, shown.running):
             found[number] = result
             # Of many cells those that passed are a word in the grid; what did not pass is told at once, whole.
@@ -381,8 +380,8 @@ def run(
     if markdown is not None:
         markdown.write_text(markdown_report(results, placed), encoding="utf-8")
     if in_grid and not as_json:
-        console = Console()
-        Console(width=console.width if console.is_terminal else GRID_WIDTH).print(grid(placed))
+        console = Terminal()
+        Terminal(width=console.width if console.is_terminal else GRID_WIDTH).print(grid(placed))
     _conclude(results, as_json, time.monotonic() - started)
 
 
@@ -422,7 +421,7 @@ def compare(
     _check_files({}, out)
     options = runner.Options(seed=seed, out=out)
     rows: dict[int, compare_.Measured] = {}
-    with progress(len(cells), Console(stderr=True)) as shown:
+    with progress(len(cells), Terminal(stderr=True)) as shown:
         for number, result in run_all([compare_.scenario(*cell) for cell in cells], options, jobs, shown.running):
             if result.verdict is not Verdict.PASS:
                 raise LabFailure(
@@ -431,9 +430,9 @@ def compare(
             rows[number] = compare_.measure(Evidence(FilePath(result.evidence)), *cells[number])
     measured = [rows[number] for number in range(len(cells))]
     if as_json:
-        _print_json([asdict(row) for row in measured])
+        echo_json([asdict(row) for row in measured])
     else:
-        print(compare_.table(measured))
+        echo(compare_.table(measured))
 
 
 @cli.command()
@@ -453,25 +452,25 @@ def replay(folder: FilePath, out: FilePath, as_json: bool) -> NoReturn:
 def shrink(folder: FilePath) -> NoReturn:
     """Find the fewest dropped packets that make a failed run fail again, and print them as a scenario file."""
     with tempfile.TemporaryDirectory() as place:
-        shrunk = shrink_run(folder, runner.Options(out=FilePath(place)), _say)
-    _say(f"{shrunk.recorded} drops shrunk to {shrunk.drops} in {shrunk.runs} runs")
-    print(shrunk.text, end="")
+        shrunk = shrink_run(folder, runner.Options(out=FilePath(place)), say)
+    say(f"{shrunk.recorded} drops shrunk to {shrunk.drops} in {shrunk.runs} runs")
+    echo(shrunk.text, end="")
     if not shrunk.fails:
         raise LabFailure("this scenario did not fail when it was run at last: TCP sent other packets; try again")
     sys.exit(0)
 
 
 def _show_result(result: RunResult) -> None:
-    console = Console()
+    console = Terminal()
     for line in lines(replace(result, evidence=_short(result.evidence))):
         show(line, console)
 
 
 def _conclude(results: list[RunResult], as_json: bool, seconds: float | None = None) -> NoReturn:
     if as_json:
-        print(json_report(results))
+        echo(json_report(results))
     elif len(results) > 1:
-        show(summary(results, seconds), Console())
+        show(summary(results, seconds), Terminal())
     sys.exit(EXIT_CODES[worst_of(results)])
 
 
@@ -479,7 +478,7 @@ def _conclude(results: list[RunResult], as_json: bool, seconds: float | None = N
 @click.argument("what", type=click.Choice(["scenario", "results"]), default="scenario")
 def schema(what: str) -> None:
     """Print the JSON Schema of scenario files, for editors, or that of the results of lab run --json."""
-    _print_json(scenario_schema() if what == "scenario" else results_schema())
+    echo_json(scenario_schema() if what == "scenario" else results_schema())
 
 
 @cli.command()
@@ -488,12 +487,12 @@ def doctor(as_json: bool) -> NoReturn:
     """Try what this host can do, and say how to get what it lacks."""
     findings = examine()
     if as_json:
-        _print_json([vars(finding) for finding in findings])
+        echo_json([vars(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{'works  ' if finding.works else 'missing'}  {finding.name:<14} {finding.seen}")
+            echo(f"{'works  ' if finding.works else 'missing'}  {finding.name:<14} {finding.seen}")
             if finding.fix:
-                print(f"{'':<24} fix: {finding.fix}")
+                echo(f"{'':<24} fix: {finding.fix}")
     sys.exit(0 if any(finding.works for finding in findings if finding.name.endswith("/wire")) else 4)
 
 
@@ -509,41 +508,41 @@ cli.add_command(inspect)
 
 
 def _print_status(facts: dict[str, Any]) -> None:
-    print(f"lab {facts['name']}   {_engine(facts)}   seed {facts['seed']}   up {facts['up_seconds']:.1f} s")
+    echo(f"lab {facts['name']}   {_engine(facts)}   seed {facts['seed']}   up {facts['up_seconds']:.1f} s")
     for name, node in facts["nodes"].items():
         ports = " ".join(
             port for service in facts["services"].values() if service["node"] == name for port in service["ports"]
         )
-        print(f"  {name:<12} {node['ipv4']:<12} {node['ipv6']:<16} {ports}".rstrip())
+        echo(f"  {name:<12} {node['ipv4']:<12} {node['ipv6']:<16} {ports}".rstrip())
     if facts["published"]:
-        print("on this host")
+        echo("on this host")
         for one in facts["published"]:
             via = " (control, past the wire)" if one["via"] == "toxiproxy" else ""
             target = _node_at(facts, one["to"]) if not via else "toxiproxy's API"
-            print(f"  {one['protocol']} {one['address']:<16} -> {target}{via}")
+            echo(f"  {one['protocol']} {one['address']:<16} -> {target}{via}")
     _print_faults(facts)
     for note in facts["notes"]:
-        print(f"note: {note}")
-    print(f"evidence: {_short(facts['evidence'])}")
+        echo(f"note: {note}")
+    echo(f"evidence: {_short(facts['evidence'])}")
 
 
 def _print_faults(facts: dict[str, Any]) -> None:
     for path, faults in facts["faults"].items():
-        print(f"  {path}: {'; '.join(one['describe'] for one in faults)}")
+        echo(f"  {path}: {'; '.join(one['describe'] for one in faults)}")
     if not facts["faults"]:
-        print("no faults")
+        echo("no faults")
 
 
 def _print_next(facts: dict[str, Any]) -> None:
     me = "lab" if shutil.which("lab") else _short(str(FilePath(sys.argv[0]).resolve()))
     option = "" if facts["name"] == "lab" else f" --name {facts['name']}"
     raw = next((one["address"] for one in facts["published"] if one["to"].endswith(":8080")), None)
-    print("try next")
-    print(f"  {me} client{option} tcp --to tcp-server:8082 --framing length2 --messages 5")
+    echo("try next")
+    echo(f"  {me} client{option} tcp --to tcp-server:8082 --framing length2 --messages 5")
     if raw is not None:
-        print(f"  nc {raw.replace(':', ' ')}")
-    print(f"  {me} fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")
-    print(f"  {me} run first-syn-ack-lost\n  {me} scenarios\n  {me} down{option}")
+        echo(f"  nc {raw.replace(':', ' ')}")
+    echo(f"  {me} fault set{option} 'client<->tcp-server' --latency 50ms --loss 5%")
+    echo(f"  {me} run first-syn-ack-lost\n  {me} scenarios\n  {me} down{option}")
 
 
 def _node_at(facts: dict[str, Any], address: str) -> str:
@@ -566,17 +565,9 @@ def _short(folder: str) -> str:
 
 def _report(facts: dict[str, Any], line: str, as_json: bool) -> None:
     if as_json:
-        _print_json(facts)
+        echo_json(facts)
     else:
-        print(line)
-
-
-def _print_json(facts: Any) -> None:
-    print(json.dumps(facts, indent=2))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        echo(line)
 
 
 def _no_command(error: click.exceptions.NoArgsIsHelpError) -> str:
@@ -593,13 +584,13 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
-        _say(f"lab: {_no_command(error)}")
+        say(f"lab: {_no_command(error)}")
         sys.exit(2)
     except click.ClickException as error:
-        _say(f"lab: {' '.join(error.format_message().split())}")
+        say(f"lab: {' '.join(error.format_message().split())}")
         sys.exit(2)
     except LabError as error:
-        _say(f"lab: {error}")
+        say(f"lab: {error}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +11,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
 from lab import control
 from lab.errors import LabFailure, UsageError
@@ -22,6 +20,7 @@ from lab.look.follow import SIDES, Growing, follow
 from lab.look.happenings import Happening, Happenings, Wanted
 from lab.look.node_capture import NodeCapture
 from lab.look.tail import LedgerTail
+from lab.printing import Terminal, echo_json
 from lab.report.follow_text import line
 from lab.report.top_text import as_json as view_as_json
 from lab.report.top_text import table
@@ -97,11 +96,11 @@ def top(name: str, only_once: bool, as_json: bool) -> None:
         flags = [flag for flag, given in (("--once", only_once), ("--json", as_json)) if given]
         beside_evidence(lab, facts, ["top", "--name", name, *flags])
         if not only_once:
-            watch(lab, facts, Console())
+            watch(lab, facts, Terminal())
         elif as_json:
-            print(json.dumps(view_as_json(once(lab, facts)), indent=2))
+            echo_json(view_as_json(once(lab, facts)))
         else:
-            Console().print(table(once(lab, facts)))
+            Terminal().print(table(once(lab, facts)))
     except KeyboardInterrupt:
         return
 
@@ -143,6 +142,6 @@ def _happenings(lab: Lab, facts: dict[str, Any]) -> Iterator[Happening]:
 
 def _say(happening: Happening, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(happening)), flush=True)
+        echo_json(asdict(happening), indent=None)
     else:
-        Console().print(line(happening), soft_wrap=True, highlight=False)
+        Terminal().print(line(happening), soft_wrap=True, highlight=False)

@@ -6,16 +6,14 @@ sidecars, has it.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from lab.cli_live import follow_lab
@@ -23,6 +21,7 @@ from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults.base import Effect
 from lab.look.happenings import Wanted
 from lab.look.protocols import PROTOCOLS
+from lab.printing import Terminal, echo, echo_json
 from lab.units import DURATIONS_MS, parse_quantity
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _summary(what: Path, every: bool, as_json: bool) -> None:
     seen = overview_of_file(what) if _is_a_capture(what) else overview(open_subject(what))
     result = read_result(what)
     if as_json:
-        _print_json(summary_json(seen, result))
+        echo_json(summary_json(seen, result))
     else:
         _print(summary(seen, result, every))
 
@@ -141,12 +140,12 @@ def _packets(subject: Subject, chosen: Filter, flow: int | None, every: bool, as
     if not steps:
         raise UsageError(f"{subject.path}: {_NONE}")
     if as_json:
-        _print_json(packets_json(subject, steps))
+        echo_json(packets_json(subject, steps))
         return
     _print(packet_lines(steps))
     more = int(keep(subject.main).sum()) - PACKETS_SHOWN
     if more > 0 and not every:
-        print(f"{more:,} packets more; --all shows them")
+        echo(f"{more:,} packets more; --all shows them")
 
 
 def _ladder(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_json: bool) -> None:
@@ -175,21 +174,21 @@ def _ladder(subject: Subject, chosen: Filter, flow: int | None, every: bool, as_
     if not ladders:
         raise UsageError(f"{subject.path}: {_NONE}")
     if as_json:
-        _print_json(ladders_json(subject, ladders))
+        echo_json(ladders_json(subject, ladders))
         return
     for number, ladder in enumerate(ladders):
         _print([Text()] if number else [])
         _draw(ladder, every)
     if others:
         named = ", ".join(map(str, others[:_OTHERS_NAMED])) + (", ..." if len(others) > _OTHERS_NAMED else "")
-        print(f"\nsomething happened in flow {named} too: --ladder --flow {others[0]}")
+        echo(f"\nsomething happened in flow {named} too: --ladder --flow {others[0]}")
 
 
 def _draw(ladder: Ladder, every: bool) -> None:
     from lab.look.ladder import chosen
     from lab.report.ladder_text import ladder_text, symbols_for
 
-    console = Console()
+    console = Terminal()
     shown = list(ladder.steps) if every else chosen(ladder)
     _print(ladder_text(ladder, shown, console.width, symbols_for(console.encoding)))
 
@@ -219,11 +218,11 @@ def _dissected(subject: Subject, number: int, as_json: bool) -> None:
         if delivered is not None and delivered.frame(arrival.frame - 1) != main.frame(number - 1):
             texts[f"{delivered.name} frame {arrival.frame}"] = _take_apart(delivered, arrival.frame - 1)
     if as_json:
-        _print_json(packet_json(subject, steps[0], texts))
+        echo_json(packet_json(subject, steps[0], texts))
         return
     _print(packet_lines(steps))
     for title, text in texts.items():
-        print(f"\n{title}\n{text}", end="")
+        echo(f"\n{title}\n{text}", end="")
 
 
 def _only(side: Side, main: Side, index: int) -> Flags:
@@ -279,10 +278,6 @@ def _between_ns(text: str | None) -> tuple[int, int] | None:
 
 
 def _print(shown: Iterable[Text]) -> None:
-    console = Console()
+    console = Terminal()
     for line in shown:
         console.print(line, soft_wrap=True, highlight=False)
-
-
-def _print_json(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts, indent=2))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from lab.errors import UsageError
+from lab.printing import echo
 
 PAGE = "report.html"
 LEDGER = "ledger.bin"
@@ -25,10 +26,10 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     Those of several that did not pass get a page of their own, which the matrix links to.
     """
     if len(runs) == 1 and not _runs_in(runs[0]):
-        print(_run(runs[0], out or runs[0] / PAGE))
+        echo(_run(runs[0], out or runs[0] / PAGE))
         return
     folders = [folder for run in runs for folder in (_runs_in(run) or [run])]
-    print(_batch(folders, out or (runs[0] if len(runs) == 1 else Path()) / PAGE))
+    echo(_batch(folders, out or (runs[0] if len(runs) == 1 else Path()) / PAGE))
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -72,21 +72,21 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestedLab]:
             evidence=folder,
         )
     except LabError as error:
-        pytest.fail(f"no lab: {error}", pytrace=False)
+        _fail(f"no lab: {error}")
     try:
         with tested:
             yield tested
     except LabError as error:
-        pytest.fail(f"the lab did not go down: {error}", pytrace=False)
+        _fail(f"the lab did not go down: {error}")
     if tested.end is None:
-        pytest.fail(f"the lab ended before the test did: {tested.why_gone(folder)}", pytrace=False)
+        _fail(f"the lab ended before the test did: {tested.why_gone(folder)}")
     if not node.stash.get(FAILED, False):
         try:
             unproven = tested.unproven(folder)
         except LabError as error:
             unproven = str(error)
         if unproven:
-            pytest.fail(unproven, pytrace=False)
+            _fail(unproven)
         shutil.rmtree(folder)
 
 
@@ -101,7 +101,7 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
     config, node = request.config, request.node
     marker = node.get_closest_marker("lab_scenario")
     if marker is None or len(marker.args) != 1:
-        pytest.fail("lab_result needs a marker with the file, such as @pytest.mark.lab_scenario('my.yaml')", False)
+        _fail("lab_result needs a marker with the file, such as @pytest.mark.lab_scenario('my.yaml')")
     options = runner.Options(
         runtime=config.getoption("--lab-runtime"),
         engine=config.getoption("--lab-engine"),
@@ -111,10 +111,10 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
     try:
         result = runner.run(load_scenario(node.path.parent / find_scenario(marker.args[0])), options)
     except LabError as error:
-        pytest.fail(f"no run: {error}", pytrace=False)
+        _fail(f"no run: {error}")
     node.stash[EVIDENCE] = Path(result.evidence)
     if result.verdict != "PASS":
-        pytest.fail("\n".join(lines(result)), pytrace=False)
+        _fail("\n".join(lines(result)))
     yield result
     if not node.stash.get(FAILED, False):
         shutil.rmtree(result.evidence)
@@ -129,6 +129,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         if (folder := item.stash.get(EVIDENCE, None)) is not None:
             report.sections.append(("lab", f"evidence: {folder}"))
     return report
+
+
+def _fail(text: str) -> NoReturn:
+    from lab.printing import printable
+
+    pytest.fail(printable(text), pytrace=False)
 
 
 def _folder(node: pytest.Item, config: pytest.Config) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from lab.printing import printable
 from lab.report.result import RunResult, worst_of
 from lab.report.text import COLOURS, summary
 
@@ -42,7 +43,7 @@ def _axes(placed: Sequence[Placed]) -> tuple[list[str], dict[str, dict[str, RunR
 
 def markdown_report(results: Sequence[RunResult], placed: Sequence[Placed] = ()) -> str:
     """The summary, the grid of those that have a place in one, and a line for each with its measurements."""
-    lines = [f"# {worst_of(results)}", "", summary(results), ""]
+    lines = [f"# {worst_of(results)}", "", printable(summary(results)), ""]
     if placed:
         columns, rows = _axes(placed)
         lines += [_row(["", *columns]), _row(["---"] * (len(columns) + 1))]
@@ -63,4 +64,4 @@ def _cells(result: RunResult) -> list[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(printable(cell).split()).replace("|", "\\|") for cell in cells) + " |"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from lab.checks.base import Verdict
+from lab.printing import json_text
 from lab.report.result import RunResult, worst_of
 
 
@@ -24,7 +24,7 @@ class Report:
 
 def json_report(results: Sequence[RunResult]) -> str:
     """{"format": 1, "verdict": "PASS", "results": [...]}; a result has the fields of `RunResult`."""
-    return json.dumps(asdict(Report(1, worst_of(results), tuple(results))), indent=2)
+    return json_text(asdict(Report(1, worst_of(results), tuple(results))))
 
 
 def parse_report(text: str) -> tuple[RunResult, ...]:

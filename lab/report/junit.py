@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from lab.checks.base import Verdict
+from lab.printing import printable
 from lab.report.result import RunResult
 from lab.report.text import lines
 
@@ -37,7 +38,7 @@ def junit_report(results: Sequence[RunResult]) -> str:
 
 def _case(result: RunResult) -> ElementTree.Element:
     place = f"{result.runtime}.{result.engine}"
-    case = ElementTree.Element("testcase", name=result.scenario, classname=place, time=f"{result.seconds:.3f}")
+    case = ElementTree.Element("testcase", name=_clean(result.scenario), classname=place, time=f"{result.seconds:.3f}")
     if result.verdict in _ELEMENTS:
         trouble = ElementTree.SubElement(case, _ELEMENTS[result.verdict], message=_clean(_why(result)))
         trouble.set("type", result.verdict.value)
@@ -53,4 +54,4 @@ def _why(result: RunResult) -> str:
 
 
 def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("�", text)
+    return _FORBIDDEN.sub("�", printable(text))

@@ -28,7 +28,7 @@ def progress(total: int, console: Console) -> Iterator[Progress]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -48,7 +48,9 @@ class _Lines:
     @contextmanager
     def running(self, name: str) -> Iterator[Say]:
         self._begun += 1
-        self._console.print(f"running {name} ({self._begun} of {self._total})", soft_wrap=True, highlight=False)
+        self._console.print(
+            f"running {name} ({self._begun} of {self._total})", soft_wrap=True, highlight=False, markup=False
+        )
         yield lambda text: None
 
 

@@ -1,0 +1,55 @@
+"""The one place where text goes out: to a terminal, and into reports.
+
+Much of what is printed was written by somebody else: payloads, names in a capture, the last line of a client. A control
+character in it would move the cursor, clear the screen or set the window's title (ECMA-48), and a direction mark
+(Unicode, UAX 9) would show words in another order. So each is printed by its number, as Python writes it: `\\x1b`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+
+def printable(text: str) -> str:
+    """The text with each character that is none to be seen by its number; lines stay lines, and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else _numbered(one) for one in text)
+
+
+def _numbered(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class Terminal(Console):
+    """A rich Console whose own styles and cursor moves go out as they are, and all text printable."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def echo(text: object = "", *, end: str = "\n") -> None:
+    """A line on standard output."""
+    print(printable(str(text)), end=end)
+
+
+def say(text: str) -> None:
+    """A line on standard error, at once: what is no result."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def json_text(facts: Any, *, indent: int | None = 2) -> str:
+    """JSON in printable ASCII: of control characters it escapes all but DEL by itself (RFC 8259, 7)."""
+    return json.dumps(facts, indent=indent).replace("\x7f", "\\u007f")
+
+
+def echo_json(facts: Any, *, indent: int | None = 2) -> None:
+    echo(json_text(facts, indent=indent))
+    sys.stdout.flush()
