@@ -151,9 +151,42 @@ def ahead(number: int, of: int) -> int:
     return ((number - of + HALF) & MASK) - HALF
 
 
-def takes_nothing_new(end: int, highest: int) -> bool:
-    """Whether a segment that ends at `end` was sent before, all of it, where `highest` is the highest end so far."""
-    return (highest - end) & MASK < HALF
+class SentStreams:
+    """How far each TCP stream was sent, of packets in the order in which their senders sent them.
+
+    `most`: of more streams the oldest are forgotten, and what is sent again of them is not known as such.
+    """
+
+    def __init__(self, most: int = 1 << 30) -> None:
+        self._most = most
+        self._highest: dict[tuple[bytes, int, bytes, int], int] = {}
+        self._opened: dict[tuple[bytes, int, bytes, int], int] = {}
+
+    def take(self, packet: Packet) -> tuple[bool, bool]:
+        """Of a segment that takes sequence numbers: (it begins a stream, some of them were sent before).
+
+        The second is a retransmission (RFC 4022, tcpRetransSegs: "one or more previously transmitted octets"). A SYN
+        with another number begins a stream anew, perhaps on the ports of an earlier one (RFC 9293, 3.4).
+        """
+        flow = (packet.source, packet.source_port, packet.target, packet.target_port)
+        opens = bool(packet.flags & SYN) and self._opened.get(flow) != packet.seq
+        if opens:
+            self._opened[flow] = packet.seq
+            self._highest.pop(flow, None)
+        end = (packet.seq + packet.stream_size) & MASK
+        before = self._highest.get(flow)
+        if before is None or ahead(end, before) > 0:
+            self._highest[flow] = end
+        if len(self._highest) > self._most:
+            oldest = next(iter(self._highest))
+            del self._highest[oldest]
+            self._opened.pop(oldest, None)
+        return opens, before is not None and ahead(packet.seq, before) < 0
+
+
+def takes_sequence_numbers(packet: Packet) -> bool:
+    """Whether it is a TCP segment with data, SYN or FIN; a later IP fragment has no TCP header."""
+    return packet.protocol == TCP and not packet.fragment & 0x1FFF and packet.stream_size > 0
 
 
 def stream_offset(packet: Packet, syn_seq: int) -> int:

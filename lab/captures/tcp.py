@@ -13,6 +13,7 @@ or batch by batch, with memory that grows with the flows (16 bytes for each roun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from lab.captures.columns import I32, I64, U16, U32, Columns, joined
 from lab.captures.files import CaptureFile
 from lab.captures.flows import Flow, FlowColumns, Flows
 from lab.captures.tcp_facts import Handshake, TcpDirection
-from lab.captures.tcp_marks import Mark, TcpMarks
+from lab.captures.tcp_marks import Heard, Mark, TcpMarks
 from lab.captures.tcp_options import reports_duplicate, sack_blocks, window_scale
 from lab.packets import ACK, HALF, MASK, RST, SYN, TCP
 
@@ -73,11 +74,17 @@ class TcpAnalysis:
     def flows(self) -> list[Flow]:
         return self._flows.all
 
-    def feed(self, file: CaptureFile, columns: Columns) -> Marked:
-        """The next batch of the file."""
+    def feed(
+        self,
+        file: CaptureFile,
+        columns: Columns,
+        at_senders: bool = False,
+        heard: Callable[[FlowColumns], Heard | None] = lambda _: None,
+    ) -> Marked:
+        """The next batch of the file; `at_senders` and what was `heard` as `TcpMarks.feed` has them."""
         of = self._flows.feed(columns)
         who = np.flatnonzero((of.flow >= 0) & (columns.protocol == TCP))
-        marks, duplicate = self._marks.feed(columns, of, who, _scales(file, columns, who))
+        marks, duplicate = self._marks.feed(columns, of, who, _scales(file, columns, who), at_senders, heard(of))
         self._collect(columns, of, who, marks)
         self._look_for_dsacks(file, columns, of, marks)
         return Marked(of.flow, of.side, marks, duplicate)

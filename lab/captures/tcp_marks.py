@@ -3,15 +3,21 @@
 The rules are those of the Wireshark User's Guide, 7.5 "TCP Analysis"; where it is silent, or says another thing than
 tshark does, they were found out with captures made for it, and docs/captures.md says what is left. An observer knows no
 more than the packets that pass it, in the order in which they pass: a mark is an opinion.
+
+Of packets that were captured at their senders more is known, and tshark's guess has no place: their order is the order
+of sending, so nothing is out of order, and what was sent before was sent again (RFC 4022, tcpRetransSegs).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntFlag
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lab.captures.columns import I64, U16, U32, Columns
+from lab.captures.columns import I32, I64, U16, U32, Columns
 from lab.captures.flows import FlowColumns
 from lab.packets import ACK, FIN, HALF, MASK, RST, SYN
 
@@ -62,17 +68,32 @@ class _Side:
     """What was seen of one direction so far; sequence numbers and times are 0 where nothing was.
 
     `next` is the number after the highest that was sent, since `next_ns`; `whole` the end of what was seen without a
-    hole; `beyond_told`: of an acknowledgement beyond all that was told. `ack`, `window` (-1: none yet) and
-    `marks` are the last packet's, at `ack_ns`; `duplicates` counts the ACKs that repeat that `ack`.
+    hole; `beyond_told`: of an acknowledgement beyond all that was told. `begun`: something was sent, though `next` is 0
+    again after a wrap, where tshark takes it for nothing. `ack`, `window` (-1: none yet) and `marks` are the last
+    packet's, at `ack_ns`; `duplicates` counts the ACKs that repeat that `ack`. `told` is what it acknowledged, heard by
+    the other end or not.
     """
 
-    __slots__ = ("ack", "ack_ns", "beyond_told", "duplicates", "marks", "next", "next_ns", "scale", "whole", "window")
+    __slots__ = (
+        "ack", "ack_ns", "begun", "beyond_told", "duplicates", "marks", "next", "next_ns", "scale", "told",
+        "whole", "window",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, scale: int = -1) -> None:
         self.next = self.next_ns = self.whole = self.ack = self.ack_ns = self.duplicates = self.marks = 0
+        self.told = 0
         self.window = -1
-        self.scale = -1
-        self.beyond_told = False
+        self.scale = scale
+        self.begun = self.beyond_told = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What reached the ends of a batch's flows: `columns`, and of each packet the flow (-1: none) and who sent it."""
+
+    columns: Columns
+    flow: I32
+    side: NDArray[np.int8]
 
 
 class _Connection:
@@ -81,7 +102,7 @@ class _Connection:
     __slots__ = ("opened", "round_trip_ns", "sides", "syn_ns", "synced")
 
     def __init__(self) -> None:
-        self.sides = (_Side(), _Side())
+        self.sides = [_Side(), _Side()]
         self.syn_ns = -1
         self.opened = self.synced = False
         self.round_trip_ns = 0
@@ -109,38 +130,69 @@ class TcpMarks:
     def __init__(self) -> None:
         self._connections: dict[int, _Connection] = {}
 
-    def feed(self, columns: Columns, of: FlowColumns, who: I64, scales: dict[int, int]) -> tuple[U16, U32]:
+    def feed(
+        self,
+        columns: Columns,
+        of: FlowColumns,
+        who: I64,
+        scales: dict[int, int],
+        at_senders: bool = False,
+        heard: Heard | None = None,
+    ) -> tuple[U16, U32]:
         """Marks of a batch, and of each duplicate ACK which one it is (from 1); both as long as the batch.
 
         `who` are the TCP packets in flows. `scales` has the window scale option of the SYNs that have one, by index.
+        `at_senders`: each packet was captured at its sender; with `heard` it is marked by what its sender had heard of
+        the other end by then, otherwise by what the other end had sent.
         """
         marks, duplicates = np.zeros(len(columns), np.uint16), np.zeros(len(columns), np.uint32)
         connections = self._connections
         got, counts = [], []
-        for index, flow, end, seq, ack, flags, window, size, now in zip(
-            who.tolist(),
-            of.flow[who].tolist(),
-            of.side[who].tolist(),
-            columns.seq[who].tolist(),
-            columns.ack[who].tolist(),
-            columns.flags[who].tolist(),
-            columns.window[who].tolist(),
-            columns.payload[who].tolist(),
-            columns.time_ns[who].tolist(),
-            strict=True,
-        ):
-            connection = connections.get(flow)
+        order, rows = _rows(columns, of, who, heard)
+        anew = set(np.flatnonzero(of.reused).tolist())
+        for index, key, end, seq, ack, flags, window, size, now in rows:
+            connection = connections.get(key)
             if connection is None:
-                connection = connections[flow] = _Connection()
+                connection = connections[key] = _Connection()
             side = connection.sides[end]
             if index in scales:
                 side.scale = scales[index]
-            found = _mark(connection, side, connection.sides[1 - end], seq, ack, flags, window, size, now)
+                if heard is not None:
+                    connections.setdefault(key ^ 1, _Connection()).sides[end].scale = scales[index]
+            if at_senders and index in anew:
+                side = connection.sides[end] = _Side(side.scale)
+            found = _mark(connection, side, connection.sides[1 - end], seq, ack, flags, window, size, now, at_senders)
+            if index >= 0:
+                (connection if heard is None else connections.setdefault(key ^ 1, _Connection())).sides[end].told = ack
             got.append(found)
             counts.append(side.duplicates if found & _DUPLICATE_ACK else 0)
-        marks[who], duplicates[who] = got, counts
+        own = order >= 0
+        marks[order[own]], duplicates[order[own]] = np.array(got, np.uint16)[own], np.array(counts, np.uint32)[own]
         marks[of.reused] |= _REUSED_PORTS
         return marks, duplicates
+
+
+def _rows(
+    columns: Columns, of: FlowColumns, who: I64, heard: Heard | None
+) -> tuple[I64, Iterator[tuple[int, int, int, int, int, int, int, int, int]]]:
+    """Each packet's index (-1: it was only heard), and that with the connection it belongs to and what `_mark` takes.
+
+    Where both ends were captured each end has a connection of its own: what it sent and what it heard, by time.
+    """
+    names = ("seq", "ack", "flags", "window", "payload", "time_ns")
+    values = [getattr(columns, name)[who] for name in names]
+    index, key, side = who, of.flow[who].astype(np.int64), of.side[who]
+    if heard is not None:
+        came = np.flatnonzero(heard.flow >= 0)
+        came_side = heard.side[came]
+        key = np.concatenate((heard.flow[came].astype(np.int64) * 2 + 1 - came_side, key * 2 + side))
+        values = [
+            np.concatenate((getattr(heard.columns, name)[came], own)) for name, own in zip(names, values, strict=True)
+        ]
+        index, side = np.concatenate((np.full(len(came), -1), index)), np.concatenate((came_side, side))
+        by_time = np.argsort(values[-1], kind="stable")
+        index, key, side, values = index[by_time], key[by_time], side[by_time], [one[by_time] for one in values]
+    return index, zip(index.tolist(), key.tolist(), side.tolist(), *(one.tolist() for one in values), strict=True)
 
 
 def _mark(
@@ -153,15 +205,18 @@ def _mark(
     window: int,
     size: int,
     now: int,
+    at_sender: bool,
 ) -> int:
     """The marks of a packet that `side` sent; takes it into both sides' state."""
     expected, special = side.next, flags & (SYN | FIN | RST)
     if connection.round_trip_ns == 0 and (special or connection.synced):
         connection.handshake(flags, ack == peer.next, now)
-    if size == 1 and seq == expected and peer.window == 0:
+    if size == 1 and seq == expected and peer.window == 0 and not at_sender:
         marks = _PROBE
     else:
         marks = 0 if special else _of_windows(connection, side, peer, seq, ack, window, size)
+        if at_sender and size:
+            marks &= ~_KEEP_ALIVE  # the last byte again, and that is what its sender meant
         if expected and 0 < (seq - expected) & MASK < HALF and not flags & RST:
             marks |= _LOST
     if ack != side.ack:
@@ -170,10 +225,10 @@ def _mark(
         marks |= _ack_lost(peer)
     end = (seq + size + (1 if flags & (SYN | FIN) else 0)) & MASK
     if (size or flags & (SYN | FIN)) and not marks & _KEEP_ALIVE:
-        marks |= _sent_again(connection, side, peer, seq, size, end, now)
+        marks |= _sent_again(connection, side, peer, seq, size, end, now, at_sender)
     if not marks & _PROBE:
-        if not expected or 0 < (end - expected) & MASK < HALF:
-            side.next, side.next_ns = end, now
+        if not (side.begun if at_sender else expected) or 0 < (end - expected) & MASK < HALF:
+            side.next, side.next_ns, side.begun = end, now, True
         if seq == side.whole or not side.whole:
             side.whole = side.next
     side.ack, side.ack_ns, side.window, side.marks = ack, now, window, marks
@@ -211,16 +266,24 @@ def _ack_lost(peer: _Side) -> int:
     return _ACK_LOST
 
 
-def _sent_again(connection: _Connection, side: _Side, peer: _Side, seq: int, size: int, end: int, now: int) -> int:
+def _sent_again(
+    connection: _Connection, side: _Side, peer: _Side, seq: int, size: int, end: int, now: int, at_sender: bool
+) -> int:
     """The marks of a segment that takes sequence numbers and does not begin at the next one."""
-    # A sender may send a probe's byte again with more behind it, and that is new.
-    behind = side.next and 0 < (side.next - seq) & MASK < HALF and not (size > 1 and seq == (side.next - 1) & MASK)
+    if at_sender:
+        behind = side.begun and 0 < (side.next - seq) & MASK < HALF
+        if not behind:
+            return 0
+    else:
+        # A sender may send a probe's byte again with more behind it, and that is new.
+        behind = 0 < (side.next - seq) & MASK < HALF and not (size > 1 and seq == (side.next - 1) & MASK)
+        behind = behind and side.next != 0
     if behind and peer.duplicates >= 2 and peer.ack == seq and 0 <= now - peer.ack_ns < _LATE_NS:
         return _FAST | _RETRANSMISSION
-    if size and peer.ack and (peer.ack - seq - size) & MASK < HALF:
+    if size and peer.told and (peer.told - seq - size) & MASK < HALF:
         return _SPURIOUS | _RETRANSMISSION
     if not behind:
         return 0
-    if end != side.next and 0 <= now - side.next_ns < (connection.round_trip_ns or _REORDERED_NS):
+    if not at_sender and end != side.next and 0 <= now - side.next_ns < (connection.round_trip_ns or _REORDERED_NS):
         return _OUT_OF_ORDER
     return _RETRANSMISSION

@@ -1,4 +1,4 @@
-"""Retransmissions: TCP segments that take sequence numbers, all of which their sender had sent before."""
+"""Retransmissions: TCP segments that take sequence numbers, some of which their sender had sent before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
 from lab.evidence.evidence import Evidence
-from lab.packets import MASK, TCP, Packet, takes_nothing_new
+from lab.packets import Packet, SentStreams, takes_sequence_numbers
 
 
 class Count(Options):
@@ -19,24 +19,20 @@ class Count(Options):
 
 
 def judge(evidence: Evidence, options: Count) -> CheckResult:
-    """Counts segments that take sequence numbers, none of which is new."""
+    """Counts segments that hold what was sent before, all of it or a part (RFC 4022, tcpRetransSegs)."""
     again: list[Finding] = []
     segments = 0
-    highest: dict[tuple[bytes, int, bytes, int], int] = {}
+    streams = SentStreams()
     capture = evidence.sent
     for index in range(len(capture)):
         packet = Packet.parse(capture.frame(index))
-        if packet.protocol != TCP or not packet.stream_size:
+        if not takes_sequence_numbers(packet):
             continue
         segments += 1
-        flow = (packet.source, packet.source_port, packet.target, packet.target_port)
-        end = (packet.seq + packet.stream_size) & MASK
-        before = highest.get(flow)
-        if before is not None and takes_nothing_new(end, before):
+        _, again_sent = streams.take(packet)
+        if again_sent:
             where = f"{capture.name} frame {index + 1} (ledger {capture.packets[index]})"
             again.append(Finding(f"sequence number {packet.seq} sent again", where))
-        else:
-            highest[flow] = end
     summary = f"{len(again)} of {segments} segments"
     if not segments:
         return conclude("retransmissions", "", unclear=[Finding("no TCP segment was sent")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from lab.captures.tcp import TcpAnalysis
 from lab.errors import UsageError
 from lab.look.build_ladder import Keep
 from lab.look.flow_facts import FlowFacts, as_ends_saw, flow_facts
-from lab.look.streams import Streams
+from lab.look.streams import Streams, heard
 from lab.look.subject import Side, Subject
 from lab.packets import UDP
 
@@ -26,7 +27,8 @@ class Conversations:
         main = subject.main
         analysis = TcpAnalysis()
         self._subject = subject
-        self.marked = analysis.feed(main.file, main.columns)
+        at_senders = main is subject.sent
+        self.marked = analysis.feed(main.file, main.columns, at_senders, partial(heard, subject))
         self.of: I32 = self.marked.flow
         self.streams = Streams(subject, self.of, self.marked.side)
         flows, first = np.unique(self.of, return_index=True)

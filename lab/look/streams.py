@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.captures.columns import I32, I64, Columns, Flags
+from lab.captures.flows import FlowColumns
+from lab.captures.tcp_marks import Heard
 from lab.look.subject import Side, Subject
-from lab.packets import ACK, FIN, MASK, SYN, TCP
+from lab.packets import ACK, FIN, HALF, MASK, SYN, TCP
 
 _NONE: I64 = np.zeros(0, np.int64)
 
@@ -29,15 +31,18 @@ class Stream:
     def __init__(self, sent: Side, places: I64, delivered: Side | None, answers: I64) -> None:
         """`answers` are the other direction's packets in `delivered`."""
         columns = sent.columns
-        takes = columns.payload[places].astype(np.int64) + ((columns.flags[places] & (SYN | FIN)) != 0)
+        flags = columns.flags[places]
+        takes = columns.payload[places].astype(np.int64) + (flags & SYN != 0) + (flags & FIN != 0)
         first = int(columns.seq[places[0]])
         self.places = places
         self.sent_ns = sent.time_ns[places]
-        self.start: I64 = (columns.seq[places].astype(np.int64) - first) & MASK
+        seq = columns.seq[places].astype(np.int64)
+        steps = seq - np.concatenate(([first], seq[:-1]))
+        self.start: I64 = np.cumsum((steps + HALF & MASK) - HALF)
         self.end: I64 = self.start + takes
         self.says: Flags = takes > 0
-        before = np.concatenate(([0], np.maximum.accumulate(self.end)[:-1]))
-        self.again: Flags = self.says & (self.start < before)
+        before = np.maximum.accumulate(self.end)[:-1]
+        self.again: Flags = self.says & np.concatenate(([False], self.start[1:] < before))
         self.heard_ns, self.heard = (_NONE, _NONE) if delivered is None else self._heard(delivered, answers, first)
         """When, and how far, its sender knew it to have arrived."""
 
@@ -86,7 +91,9 @@ class Streams:
         self._delivered = delivered if self.whole else None
         streams = np.where((flow >= 0) & (main.columns.protocol == TCP), flow.astype(np.int64) * 2 + side, -1)
         self._sent_by = _Grouped(streams)
-        self._came_by = _Grouped(_arrived(main, delivered, streams) if delivered and self.whole else _NONE)
+        self._came_by = _Grouped(
+            np.append(streams, -1)[_sent_as(main, delivered)] if delivered and self.whole else _NONE
+        )
 
     def of(self, flow: int, side: int) -> Stream | None:
         """None where that side sent nothing. `flow` is a place in the list of flows."""
@@ -119,13 +126,29 @@ class _Grouped:
         return self._order[first:last]
 
 
-def _arrived(main: Side, delivered: Side, streams: I64) -> I64:
-    """Of each delivered packet its stream, by the ledger's number; -1 for what nobody sent."""
+def heard(subject: Subject, of: FlowColumns) -> Heard | None:
+    """What reached the ends of the flows of `Subject.main`; None where that can't be known (`Streams.whole`).
+
+    Left out is what nobody sent, and what came with another TCP header than it was sent with: its checksum is wrong.
+    """
+    main, delivered = subject.main, subject.delivered
+    if delivered is None or main is not subject.sent or not main.ids.any():
+        return None
+    sent = _sent_as(main, delivered)
+    same = sent >= 0
+    for name in ("protocol", "seq", "ack", "flags", "window", "payload"):
+        same &= getattr(main.columns, name)[sent] == getattr(delivered.columns, name)
+    same &= main.columns.protocol[sent] == TCP
+    return Heard(delivered.columns, np.where(same, of.flow[sent], -1).astype(np.int32), of.side[sent])
+
+
+def _sent_as(main: Side, delivered: Side) -> I64:
+    """Of each delivered packet its place in `main`, by the ledger's number; -1 for what nobody sent."""
     order = np.argsort(main.ids, kind="stable")
     ids = main.ids[order]
     at = np.minimum(np.searchsorted(ids, delivered.ids), len(ids) - 1)
     known = (ids[at] == delivered.ids) & (delivered.ids > 0)
-    return np.where(known, streams[order[at]], np.int64(-1))
+    return np.where(known, order[at], np.int64(-1))
 
 
 def _with_flags(columns: Columns, places: I64, flags: int) -> I64:

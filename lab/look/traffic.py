@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 from lab.look.capture_tail import Seen
 from lab.look.counts import Counts
-from lab.packets import ACK, MASK, SYN, TCP, Packet, takes_nothing_new
+from lab.packets import ACK, Packet, SentStreams, takes_sequence_numbers
 from lab.topology import Node
 
 MOST_FLOWS = 1 << 16
 """Of more, the oldest are forgotten, and a segment of theirs that is sent again is not known as such."""
-
-Flow = tuple[bytes, int, bytes, int]
 
 
 class Traffic:
@@ -21,8 +19,7 @@ class Traffic:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._names = [node.name for node in nodes]
         self._by_mac = {node.mac_bytes: node.name for node in nodes}
-        self._highest: dict[Flow, int] = {}
-        self._opened: dict[Flow, int] = {}
+        self._streams = SentStreams(MOST_FLOWS)
         self.paths: dict[str, Counts] = {}
         """Known are `packets`, `size`, `delivered`, `retransmissions`, `connections`; the rest stays as it is made."""
 
@@ -47,24 +44,7 @@ class Traffic:
 
     def _segment(self, path: Counts, packet: Packet) -> None:
         """A segment that takes sequence numbers, none of which is new, is one sent again (RFC 9293, 3.4)."""
-        if packet.protocol != TCP or not packet.stream_size:
-            return
-        flow = (packet.source, packet.source_port, packet.target, packet.target_port)
-        end = (packet.seq + packet.stream_size) & MASK
-        if packet.flags & SYN and self._opened.get(flow) != packet.seq:
-            self._opens(flow, packet)
-            path.connections += not packet.flags & ACK
-        before = self._highest.get(flow)
-        if before is not None and takes_nothing_new(end, before):
-            path.retransmissions += 1
-        else:
-            self._highest[flow] = end
-        if len(self._highest) > MOST_FLOWS:
-            oldest = next(iter(self._highest))
-            del self._highest[oldest]
-            self._opened.pop(oldest, None)
-
-    def _opens(self, flow: Flow, packet: Packet) -> None:
-        """A new connection, perhaps of the ports of an earlier one, whose sequence numbers then mean nothing."""
-        self._opened[flow] = packet.seq
-        self._highest.pop(flow, None)
+        if takes_sequence_numbers(packet):
+            opens, again = self._streams.take(packet)
+            path.connections += opens and not packet.flags & ACK
+            path.retransmissions += again

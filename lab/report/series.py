@@ -17,8 +17,6 @@ from lab.packets import TCP
 from lab.report.figures import Delays, Points, Way
 
 NONE = Points.of([], [])
-_AGAIN = Mark.RETRANSMISSION | Mark.FAST_RETRANSMISSION | Mark.SPURIOUS_RETRANSMISSION | Mark.OUT_OF_ORDER
-"""In the sender's own capture, what seems out of order was sent again."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Course:
 def conversations(subject: Subject, flows: Conversations, paths: Sequence[PathFacts]) -> list[Conversation]:
     """In the order they began."""
     side = subject.main
-    troubled = _lost(side, paths) | ((flows.marked.marks & _AGAIN.value) != 0)
+    troubled = _lost(side, paths) | ((flows.marked.marks & Mark.RETRANSMISSION.value) != 0)
     tcp = side.columns.protocol == TCP
     named = (*_connections(flows, np.flatnonzero(tcp)), *_pairs(subject, side, np.flatnonzero(~tcp)))
     found = [Conversation(name, flow, places, int(np.count_nonzero(troubled[places]))) for name, flow, places in named]

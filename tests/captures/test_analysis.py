@@ -12,17 +12,27 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from random import Random
+from socket import inet_aton
 
 import pytest
 
 from lab.captures.files import CaptureFile
+from lab.captures.tcp import analyse
+from lab.captures.tcp_marks import Mark
 from lab.errors import UsageError
+from lab.look.conversations import Conversations
+from lab.look.subject import open_subject
 from lab.packets import TCP
 from tests.capabilities import missing
 from tests.captures.random_conversations import conversations
 from tests.captures.tshark_marks import COUNTED, Agreement, tshark
 from tests.conversations import write
 from tests.telling_conversations import TELLING
+from tests.unit.checks.histories import record
+from tests.unit.look.ends import tcpdumps
+from tests.unit.look.test_sent_again import LOSSY, talk
+from tests.virtual_wire import MS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / ".build" / "captures"
@@ -93,6 +103,25 @@ def test_our_own_runs(tmp_path: Path, name: str) -> None:
         found.compare(capture)
     show(name, found)
     assert found.packets and found.any == 0, found.examples[:20]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_end_of_a_run_is_what_tshark_says_of_a_capture_there(tmp_path: Path, seed: int) -> None:
+    """What its own packets are, but that nothing of its own is out of order: that was sent again."""
+    record(tmp_path, list(talk(Random(seed), 1000, 200)), LOSSY, gap=MS // 2)
+    folder = tcpdumps(tmp_path, tmp_path / "ends", "client", "tcp-server")
+    (flow,) = Conversations(open_subject(tmp_path)).all
+    assert flow.tcp is not None
+    again, own = Mark.RETRANSMISSION | Mark.OUT_OF_ORDER, {"client": "10.77.0.2", "tcp-server": "10.77.0.3"}
+    for side, (node, address) in zip(flow.tcp, own.items(), strict=True):
+        capture = folder / f"at-{node}.pcapng"
+        columns, found = analyse(capture).columns, dict(tshark(capture))
+        sent = columns.number[columns.source_low == int.from_bytes(inet_aton(address))].tolist()
+        marks = [found[number][1] for number in sent]
+        assert side.retransmissions == sum(bool(mark & again) for mark in marks)
+        assert side.fast == sum(Mark.FAST_RETRANSMISSION in mark for mark in marks)
+        assert side.duplicate_acks == sum(Mark.DUPLICATE_ACK in mark for mark in marks)
+    assert flow.tcp[0].retransmissions > 20 and flow.tcp[1].duplicate_acks
 
 
 @pytest.mark.timeout(60)

@@ -17,7 +17,6 @@ from lab.packets import (
     checksum_right,
     internet_checksum,
     reset_for,
-    takes_nothing_new,
     with_checksums,
     with_source_port,
     with_target_port,
@@ -156,11 +155,3 @@ def test_a_forged_reset_is_a_whole_packet(family: int) -> None:
 )
 def test_sequence_numbers_go_round(number: int, of: int, by: int) -> None:
     assert ahead(number, of) == by
-
-
-@pytest.mark.parametrize(
-    ("end", "highest", "sent_before"),
-    [(9, 10, True), (10, 10, True), (11, 10, False), (2, MASK, False), (MASK, 2, True)],
-)
-def test_a_segment_takes_something_new_where_it_ends_beyond_all(end: int, highest: int, sent_before: bool) -> None:
-    assert takes_nothing_new(end, highest) is sent_before

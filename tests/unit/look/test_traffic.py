@@ -45,7 +45,7 @@ def test_a_connection_is_its_opener_s(tmp_path: Path) -> None:
         ([DATA[0], DATA[2]], 2),
         ([OPENED[2]], 0),  # an acknowledgement takes no sequence number
         ([tcp(flags=FIN | ACK, seq=1150), tcp(flags=FIN | ACK, seq=1150)], 1),
-        ([tcp(b"x" * 100, PSH | ACK, seq=1100)], 0),  # half of it is new
+        ([tcp(b"x" * 100, PSH | ACK, seq=1100)], 1),  # RFC 4022: one byte that was sent before is enough
         ([udp(), udp()], 0),
     ],
     ids=["SYN", "data", "ACK", "FIN", "old and new", "UDP"],
@@ -73,3 +73,12 @@ def test_frames_to_nobody_are_on_no_path() -> None:
     block = bytes(20) + (14).to_bytes(4, "little") * 2 + b"\xff" * 6 + CLIENT.mac_bytes + b"\x08\0" + bytes(6)
     traffic.see(Seen("sent", 0, 0, block))
     assert traffic.paths == {}
+
+
+def test_a_fragment_of_a_segment_is_no_segment(tmp_path: Path) -> None:
+    """A later IP fragment has no TCP header, though its protocol is TCP (RFC 791, 3.2)."""
+    parts = [bytearray(tcp(b"x" * 48, PSH | ACK, seq=1000)) for _ in range(3)]
+    for number, frame in enumerate(parts):
+        frame[20:22] = (number * 6 | 0x2000).to_bytes(2)
+    assert counted(tmp_path, [*OPENED, *map(bytes, parts)]).paths[TO_TCP].retransmissions == 0
+    assert judge(Evidence(tmp_path), Count(at_most=0)).verdict == "PASS"
