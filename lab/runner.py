@@ -187,6 +187,8 @@ def _judge(scenario: Scenario, evidence: Evidence) -> tuple[CheckResult, ...]:
     asked = len(scenario.placed())
     results = [run_check("fault_seen", {"expected": asked, "toxics": len(scenario.toxics())}, evidence)]
     results += [run_check(name, options, evidence) for name, options in scenario.checks]
+    may_end = any(name == "reported" for name, _ in scenario.checks)
+    results.append(run_check("finished", {"connections_may_end": may_end}, evidence))
     results.append(run_check("ledger", {}, evidence))
     return tuple(results)
 
@@ -239,7 +241,7 @@ class _Story:
                 if process.poll() is None:
                     process.terminate()
             for process in running:
-                process.wait(KILL_SECONDS)
+                _await_end(process)
         self.workloads = tuple(replace(one, status=status) for one, status in zip(self.workloads, ended, strict=True))
         self._heal()
 
@@ -313,6 +315,15 @@ class _Story:
         to = f"[{address}]:{one.port}" if ":" in address else f"{address}:{one.port}"
         argv = [*self._lab.python(), "-m", "services", f"{one.kind}-client", *one.options(to, source_port)]
         return workload, [*argv, "--journal", f"{self._inside}/{journal}"]
+
+
+def _await_end(process: subprocess.Popen[Any]) -> None:
+    """A client that was told to end may not want to."""
+    try:
+        process.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _serving(target: str) -> str:

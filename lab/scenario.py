@@ -219,7 +219,7 @@ AnyWorkload = Annotated[
 
 Check = tuple[str, dict[str, Any]]
 """Name and options, as `lab.checks.run_check` takes them."""
-ALWAYS = ("fault_seen", "ledger")
+ALWAYS = ("fault_seen", "finished", "ledger")
 """Checks of every run: proof that the faults were there, and that ledger and captures tell the same story."""
 CHOICE = tuple(name for name in CHECKS if name not in ALWAYS)
 """Checks that a scenario may ask for."""

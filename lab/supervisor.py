@@ -194,7 +194,8 @@ class Supervisor(Holder):
             seconds = LAST_SECONDS if self._failure else DRAIN_SECONDS
             processes.wait_until(lambda: not processes.running(but=[engine]), seconds)
             if engine in processes.running().values():
-                self._finished = {**self._stop_engine(), "lost_before_wire": self._lost_before_engine()}
+                lost = self._lost_before_engine()  # what a stopped engine does not take is no loss
+                self._finished = {**self._stop_engine(), "lost_before_wire": lost}
                 processes.wait_until(lambda: not processes.running(), seconds)
         return self._finished
 

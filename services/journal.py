@@ -19,8 +19,8 @@ An operation is one `invoke` and later at most one `ok`, `fail` or `unknown` wit
 `note` and `duplicate` are observations and end nothing.
 
 The first line is `{"op": "journal", "phase": "invoke", "version": 1, "pid": ..., "wall_ns": ...}`, the last
-`{"op": "journal", "phase": "ok"}`: a journal without it was cut off (`kill -9`). Each line is one write(2) to a
-file opened O_APPEND, so even then every line is whole.
+`{"op": "journal", "phase": "ok"}`, or `fail` with the reason: a journal without it was cut off (`kill -9`). Each line
+is one write(2) to a file opened O_APPEND, so even then every line is whole.
 """
 
 import hashlib
@@ -82,11 +82,11 @@ class Journal:
         }
         os.write(self._fd, _encode(line).encode() + b"\n")
 
-    def close(self) -> None:
-        """Writes the last line. Closing twice is harmless."""
+    def close(self, why: str | None = None) -> None:
+        """Writes the last line, with the reason where its writer failed. Closing twice is harmless."""
         if self._fd is None:
             return
-        self.write("journal", "ok")
+        self.write("journal", "ok" if why is None else "fail", why=why)
         os.close(self._fd)
         self._fd = None
 
@@ -96,4 +96,5 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # A task that is cancelled, as by SIGTERM, ends in order.
+        self.close(f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None)

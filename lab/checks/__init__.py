@@ -12,6 +12,7 @@ from lab.checks import (
     delay,
     dns,
     fault_seen,
+    finished,
     framing,
     handshake,
     healed,
@@ -48,6 +49,7 @@ CHECKS: dict[str, Check[Any]] = {
         pool,
         succeeds,
         fault_seen,
+        finished,
         ledger,
     )
 }

@@ -22,14 +22,15 @@ def judge(evidence: Evidence, options: DnsOptions) -> CheckResult:
     asked = answered = 0
     for workload in evidence.of_kind("dns"):
         names: dict[int, str] = {}
-        for line in evidence.journal(workload.client_journal):
-            if line["op"] not in ("lookup", "resolve") or line["n"] is None:
-                continue
+        ended: set[int] = set()
+        for line in evidence.operations(workload):
             where = f"{workload.client_journal}: name {line['n']}"
             if line["phase"] == "invoke":
                 names[line["n"]] = line["name"]
                 asked += 1
-            elif line["phase"] == "ok":
+            elif line["phase"] in ("ok", "fail", "unknown"):
+                ended.add(line["n"])
+            if line["phase"] == "ok":
                 answered += 1
                 # Names that differ in case are one (RFC 4343).
                 expected = known.get(names[line["n"]].lower().rstrip(".").removesuffix(".lab"), set())
@@ -41,6 +42,9 @@ def judge(evidence: Evidence, options: DnsOptions) -> CheckResult:
             elif line["phase"] in ("fail", "unknown") and options.all_answered:
                 kind = wrong if line["phase"] == "fail" else unclear
                 kind.append(Finding(f"{names[line['n']]} has no answer ({line['why']})", where))
+        if options.all_answered:
+            lost = [name for n, name in names.items() if n not in ended]
+            unclear += [Finding(f"{name} has no outcome", workload.client_journal) for name in lost]
     if not asked:
         unclear.append(Finding("no name was asked for"))
     return conclude("dns", f"{answered}/{asked} names", wrong, unclear)

@@ -8,7 +8,7 @@ from lab.evidence.reconcile import reconcile
 
 
 def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
-    """A ledger or capture that was cut short, or left packets out, proves nothing."""
+    """A ledger or capture that was cut short, or left packets out, proves nothing; nor does one of packets unseen."""
     unclear = []
     ledger = evidence.ledger
     if not ledger.complete:
@@ -25,6 +25,15 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
             if size
         ]
     unclear += [Finding(f"a device refused a frame: {note['error']}") for note in ledger.noted("refused")]
+    unclear += [
+        Finding(f"{count} frames of {node} were lost before the engine saw them", "end.json")
+        for node, count in evidence.end.get("lost_before_wire", {}).items()
+    ]
+    unclear += [
+        Finding(f"netem's captures are incomplete: {note['lost']} frames were missed", "ledger.bin")
+        for note in ledger.noted("warning")
+        if note["text"] == "captures incomplete"
+    ]
     if unclear:
         return conclude("ledger", "", unclear=unclear)
     account = reconcile(evidence)

@@ -15,16 +15,26 @@ class PoolOptions(Options):
 
 
 def judge(evidence: Evidence, options: PoolOptions) -> CheckResult:
-    """A job that still waited when all names were found has waited that long at least."""
+    """A job that still waited when all names were found has waited that long at least, as its client says then."""
+    unclear = [
+        Finding(f"the journal ends while {count} jobs wait", workload.client_journal)
+        for workload in evidence.of_kind("dns")
+        if (count := _unended(evidence, workload.client_journal))
+    ]
     waits = [wait for workload in evidence.of_kind("dns") for wait in job_waits(evidence, workload.client_journal)]
     if not waits:
         return conclude("pool", "", unclear=[Finding("no job was given to the pool; expected job_every")])
     longest = max(waits)
     text = f"longest wait {longest:.0f} ms of {len(waits)} jobs"
     if options.at_least_ms <= longest <= options.at_most_ms:
-        return conclude("pool", text)
+        return conclude("pool", text, unclear=unclear)
     expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:.7g} ms"
     return conclude("pool", "", [Finding(f"{text}, {expected}", evidence.of_kind("dns")[0].client_journal)])
+
+
+def _unended(evidence: Evidence, journal: str) -> int:
+    jobs = [line["phase"] for line in evidence.journal(journal) if line["op"] == "job"]
+    return 2 * jobs.count("invoke") - len(jobs)
 
 
 def job_waits(evidence: Evidence, journal: str) -> list[float]:

@@ -16,8 +16,8 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         if one.status is None:
             unclear.append(Finding(f"{one.name} did not end in time", log))
         elif one.status != 0:
-            words = (evidence.folder / log).read_text(errors="replace").strip().splitlines()
-            wrong.append(Finding(f"{one.name} ended with {one.status}: {words[-1] if words else 'no word'}", log))
+            words = evidence.last_words(one) or "no word"
+            wrong.append(Finding(f"{one.name} ended with {one.status}: {words}", log))
     if not clients:
         unclear.append(Finding("no command was a workload"))
     return conclude("succeeds", f"{len(clients)} of {len(clients)} clients were content", wrong, unclear)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,11 +59,38 @@ class Evidence:
         """Frames as their nodes were handed them."""
         return Capture(self.folder / "delivered.pcapng")
 
+    @cached_property
+    def end(self) -> dict[str, Any]:
+        """The lab's last word: why it ended, and the frames of each node lost before the engine saw them.
+
+        Empty where the lab left none.
+        """
+        file = self.folder / "end.json"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
     def journal(self, name: str) -> list[Line]:
         """By its file's name."""
         if name not in self._journals:
             self._journals[name] = read_journal(self.folder / name)
         return self._journals[name]
+
+    def journal_is_whole(self, name: str) -> bool:
+        """Whether its writer closed it in order: no crash, no `kill -9`."""
+        lines = self.journal(name) if (self.folder / name).exists() else []
+        return bool(lines) and (lines[-1]["op"], lines[-1]["phase"]) == ("journal", "ok")
+
+    def operations(self, workload: Workload) -> list[Line]:
+        """The lines of a client's journal about its messages, datagrams or names; none where it never began."""
+        if not (self.folder / workload.client_journal).exists():
+            return []
+        lines = self.journal(workload.client_journal)
+        return [line for line in lines if line["op"] in ("message", "lookup", "resolve") and line["n"] is not None]
+
+    def last_words(self, workload: Workload) -> str:
+        """The last line that a client printed; empty where it said nothing."""
+        log = self.folder / "log" / f"{workload.name}.txt"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return lines[-1] if lines else ""
 
     def of_kind(self, kind: str) -> tuple[Workload, ...]:
         return tuple(workload for workload in self.workloads if workload.kind == kind)

@@ -19,6 +19,10 @@ class Judged:
 
     result: RunResult
 
+    def said(self, check: str) -> str:
+        """A check's summary."""
+        return next(one.summary for one in self.result.checks if one.name == check)
+
     def journal(self, name: str) -> list[Line]:
         return Evidence(Path(self.result.evidence)).journal(f"journal-{name}.jsonl")
 

@@ -20,11 +20,11 @@ PORT = 20_000
 CLIENT_JOURNAL = "journal-tcp-client-1.jsonl"
 TCP = Workload(
     "tcp-client-1", "tcp", CLIENT_JOURNAL, "journal-tcp-server.jsonl", "client", "tcp-server", 8082, "tcp",
-    "length2", 5, 1, PORT,
+    "length2", 5, 1, PORT, status=0,
 )  # fmt: skip
 UDP = Workload(
     "udp-client-1", "udp", "journal-udp-client-1.jsonl", "journal-udp-server.jsonl", "client", "udp-server", 41_234,
-    "udp", None, 5, 1, PORT,
+    "udp", None, 5, 1, PORT, status=0,
 )  # fmt: skip
 MESSAGES = tuple(f"message {number}".encode() * (number + 1) for number in range(5))
 
@@ -41,9 +41,10 @@ def line(
     return {"op": op, "phase": phase, "conn": conn, "n": n, "why": None, **about, **more}
 
 
-def write_journal(folder: Path, name: str, lines: Iterable[dict[str, Any]]) -> None:
-    """Times count up in ms, so that the order of the lines is the order of what happened."""
-    text = [json.dumps({"t": (number + 1) * MS, "actor": name, **one}) for number, one in enumerate(lines)]
+def write_journal(folder: Path, name: str, lines: Iterable[dict[str, Any]], *, end: str | None = "ok") -> None:
+    """Times count up in ms, so that the order of the lines is the order of what happened. `end` None: cut off."""
+    last = [] if end is None else [line("journal", end, conn=None)]
+    text = [json.dumps({"t": (number + 1) * MS, "actor": name, **one}) for number, one in enumerate([*lines, *last])]
     (folder / name).write_text("".join(one + "\n" for one in text))
 
 

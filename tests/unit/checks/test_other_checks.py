@@ -133,6 +133,16 @@ def test_a_truncated_file_proves_nothing(name: str, tmp_path: Path) -> None:
     assert run_check("ledger", {}, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
 
 
+def test_frames_that_the_engine_never_saw_prove_nothing(tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES))
+    (tmp_path / "end.json").write_text('{"reason": "stopped", "lost_before_wire": {}}')
+    assert run_check("ledger", {}, Evidence(tmp_path)).verdict == Verdict.PASS
+    (tmp_path / "end.json").write_text('{"reason": "stopped", "lost_before_wire": {"client": 186442}}')
+    result = run_check("ledger", {}, Evidence(tmp_path))
+    said = "186442 frames of client were lost before the engine saw them"
+    assert (result.verdict, result.summary) == (Verdict.INCONCLUSIVE, said)
+
+
 def test_no_such_check_and_bad_options_are_the_user_s() -> None:
     with pytest.raises(UsageError, match="no check"):
         run_check("nothing", {}, Evidence(Path()))

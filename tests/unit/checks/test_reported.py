@@ -14,7 +14,13 @@ from tests.unit.checks.histories import MESSAGES, TCP, line, record, write_journ
 
 
 def judged(
-    folder: Path, *, answered: int, told: bool = True, received: Any = MESSAGES[:3], sent: int = 4
+    folder: Path,
+    *,
+    answered: int,
+    told: bool = True,
+    received: Any = MESSAGES[:3],
+    sent: int = 4,
+    end: str | None = "ok",
 ) -> CheckResult:
     """Of five messages `sent` left, and `answered` of those came back before the connection broke."""
     client = [line("connect", "ok", local="10.77.0.2:20000", peer="10.77.0.3:8082")]
@@ -24,7 +30,7 @@ def judged(
         client += [line("message", "unknown", n=n, why="connection reset by peer") for n in range(answered, sent)]
     server = [line("connection", "invoke", peer="10.77.0.2:20000", framing="length2")]
     server += [line("frame", "invoke", n=n, data=data) for n, data in enumerate(received)]
-    write_journal(folder, TCP.client_journal, client)
+    write_journal(folder, TCP.client_journal, client, end=end)
     write_journal(folder, TCP.server_journal, server)
     record(folder, [])
     return run_check("reported", {}, Evidence(folder, (replace(TCP, messages=5),)))
@@ -39,6 +45,11 @@ def test_silence_fails(tmp_path: Path) -> None:
     result = judged(tmp_path, answered=2, told=False)
     assert result.verdict == "FAIL"
     assert "message 2 nobody was told" in result.summary
+
+
+@pytest.mark.parametrize("end", [None, "fail"])
+def test_the_silence_of_a_client_that_crashed_says_nothing(end: str | None, tmp_path: Path) -> None:
+    assert judged(tmp_path, answered=2, told=False, end=end).verdict == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize("received", [MESSAGES[1:3], (MESSAGES[0], MESSAGES[0], MESSAGES[1]), (b"other",)])

@@ -317,6 +317,7 @@ HISTORIES: dict[str, Callable[[Path], Evidence]] = {
     "command, still there": theirs(None),
     "ledger, cut short": cut_short("ledger.bin"),
     "ledger, captures cut short": cut_short("sent.pcapng", "delivered.pcapng"),
+    "ledger, netem missed some": noted("warning", text="captures incomplete", lost=3),
     "ledger, refused": noted("refused", error="no room"),
     "faults, delayed": faulty(Latency(delay_ms=3)),
     "faults, held": faulty(Reorder(hold=(2,), passes=2)),
