@@ -83,8 +83,14 @@ class _Traces:
         effects = ", ".join(f"{effect} {number}" for effect, number in count.items())
         paths = {entry.path for entry, _ in self._by_fault[fault.id]}  # a NAT's fault acts on the way back too
         on_path = sum(entry.path in paths and not entry.copy for entry in self._evidence.ledger.entries)
-        where = f"first: sent.pcapng frame {self._sent.get(first.packet, -1) + 1} (ledger {first.packet})"
+        where = f"first: {self._where(first)} (ledger {first.packet})"
         return Finding(f"{effects} of {on_path}: {fault.describe} on {fault.path}", where)
+
+    def _where(self, entry: Entry) -> str:
+        """The packet's frame as it was sent; of a forged one, which nobody sent, as it arrived."""
+        if entry.packet in self._sent:
+            return f"{self._evidence.sent.name} frame {self._sent[entry.packet] + 1}"
+        return f"{self._evidence.delivered.name} frame {self._delivered[entry.packet][0] + 1}"
 
     def _times(self, entry: Entry) -> list[int]:
         return [self._evidence.delivered.times[index] for index in self._delivered.get(entry.packet, [])]

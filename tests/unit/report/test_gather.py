@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lab.checks import run_check
 from lab.checks.base import CheckResult, Finding, Verdict
 from lab.errors import UsageError
-from lab.faults import Drop, Latency, Loss, Match
+from lab.evidence.evidence import Evidence
+from lab.faults import Drop, Fault, Latency, Loss, Match, Reset
 from lab.look.ladder import Ladder, Standing
 from lab.look.subject import open_subject
 from lab.report import gather
@@ -20,7 +23,7 @@ from lab.report.json_report import json_report
 from lab.report.page import RunPage
 from lab.report.result import RunResult
 from tests.unit.checks.histories import TcpHistory, datagrams, record
-from tests.virtual_wire import TO_UDP
+from tests.virtual_wire import ACK, PSH, SYN, TO_TCP, TO_UDP, tcp
 
 CHECKS = (
     CheckResult("fault_seen", Verdict.PASS, "dropped 1 of 7: drop [first: sent.pcapng frame 2 (ledger 2)]"),
@@ -125,3 +128,23 @@ def test_captures_from_elsewhere_are_no_run(tmp_path: Path) -> None:
     record(tmp_path, datagrams([b"one"]))
     with pytest.raises(UsageError, match="no run's folder"):
         run_page(tmp_path / "sent.pcapng", "sent.pcapng", lambda subject: {})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Reset(to="receiver"), Reset(to="sender"), Drop(match=Match(which=2))],
+    ids=["RST onward", "RST back", "dropped"],
+)
+def test_what_nobody_sent_is_cited_where_it_arrived(tmp_path: Path, fault: Fault) -> None:
+    """A finding's words, its link, and the arrow in the ladder that the link leads to are of one packet."""
+    record(tmp_path, [tcp(flags=SYN, seq=999), tcp(b"x" * 200, PSH | ACK)], [(TO_TCP, fault)])
+    checks = (run_check("fault_seen", {"expected": 1}, Evidence(tmp_path)),)
+    found = page(tmp_path, replace(RESULT, verdict=Verdict.PASS, checks=checks))
+    (told,) = found.checks[0].findings
+    capture, frame, ledger = re.search(r"(\w+).pcapng frame (\d+) \(ledger (\d+)\)", told.where).groups()  # type: ignore[union-attr]
+    at = open_subject(tmp_path)
+    side = {"sent": at.sent, "delivered": at.delivered}[capture]
+    assert side is not None
+    assert int(side.ids[int(frame) - 1]) == int(ledger), told.where
+    assert told.packets == (int(ledger),)
+    assert any(f'data-packet="{ledger}"' in drawing.svg for drawing in found.drawings)
