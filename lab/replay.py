@@ -27,7 +27,7 @@ from lab.evidence.reader import Entry, Ledger
 from lab.faults import Effect
 from lab.packets import Packet
 from lab.report.result import RunResult
-from lab.report.result_file import keep
+from lab.report.result_file import check_unchanged, keep
 from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
 from lab.sendings import Sending, Sendings
@@ -70,9 +70,7 @@ def replay(folder: Path, options: Options) -> RunResult:
     if result.error is not None:
         return result
     checks = (*result.checks, compare(recorded, traffic(Path(result.evidence)), folder.name))
-    result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
-    keep(result)
-    return result
+    return keep(replace(result, checks=checks, verdict=worst(check.verdict for check in checks)))
 
 
 def compare(recorded: Collection[Drop], again: Traffic, name: str) -> CheckResult:
@@ -130,7 +128,8 @@ def _dropper(entry: Entry) -> str:
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], Scenario]:
-    """What `lab run` was asked for. UsageError where the folder is no run's."""
+    """What `lab run` was asked for. UsageError where the folder is no run's, or its evidence is not what was judged."""
+    check_unchanged(folder)
     file = folder / "run.json"
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))

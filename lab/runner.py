@@ -127,8 +127,7 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             else:
                 result = replace(result, error=str(error))
     result = replace(result, seconds=round(time.monotonic() - started, 3))
-    keep(result)
-    return result
+    return keep(result)
 
 
 def _for_scenario(options: Options, scenario: Scenario) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lab.checks.base import CheckResult, Verdict, worst
 
@@ -15,7 +15,8 @@ class RunResult:
     """One run of one scenario.
 
     `runtime` and `engine` are those really used; `evidence` is the folder of captures, ledger and journals; `error`
-    says why there is no verdict by checks, where the lab itself went wrong.
+    says why there is no verdict by checks, where the lab itself went wrong; `digests` are the SHA-256 of the files
+    that were judged, by name.
     """
 
     scenario: str
@@ -28,6 +29,7 @@ class RunResult:
     checks: tuple[CheckResult, ...]
     evidence: str
     error: str | None = None
+    digests: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 def worst_of(results: Iterable[RunResult]) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from lab.checks.base import CheckResult, Verdict
 from lab.cli import cli
 from lab.errors import LabError, MissingCapability, UsageError
 from lab.faults import Corrupt, Drop, Loss, Match
-from lab.report.json_report import json_report
 from lab.report.result import RunResult
+from lab.report.result_file import keep
 from tests.unit.checks.histories import datagrams, record
 from tests.virtual_wire import ACK, CLIENT, PSH, SYN, TCP_SERVER, TO_UDP, tcp
 
@@ -40,7 +41,7 @@ def run(tmp_path: Path) -> Path:
     """A handshake whose first SYN-ACK is dropped, a message, and two datagrams of which one is lost."""
     faults = [("tcp-server->client", Drop(match=Match(tcp="syn+ack", which=1))), (TO_UDP, Loss(nth=2))]
     record(tmp_path, FRAMES, faults)
-    (tmp_path / "result.json").write_text(json_report([RESULT]))
+    keep(replace(RESULT, evidence=str(tmp_path)))
     return tmp_path
 
 
@@ -95,10 +96,13 @@ def test_captures_of_both_ends_have_paths_but_no_ledger(run: Path) -> None:
     assert all(one["asked_ns"]["p50"] is None for one in facts["paths"])
 
 
-def test_a_run_whose_captures_are_gone_still_has_its_verdict(run: Path) -> None:
+def test_a_run_whose_captures_are_gone_has_no_verdict_any_more(run: Path) -> None:
     for name in ("sent.pcapng", "delivered.pcapng"):
         (run / name).unlink()
-    assert inspect(run).startswith("mine   netns/wire   seed 7   PASS")
+    first, why = inspect(run).splitlines()[:2]
+    assert first == "mine   netns/wire   seed 7   INCONCLUSIVE   1.50 s"
+    assert why.endswith("(PASS then): delivered.pcapng is gone; sent.pcapng is gone")
+    assert inspect_json(run)["result"]["verdict"] == "INCONCLUSIVE"
     with pytest.raises(UsageError, match=r"no packets to look at: .*sent\.pcapng"):
         inspect(run, "--ladder")
 

@@ -23,6 +23,7 @@ from lab.report.grid import markdown_report
 from lab.report.json_report import json_report, parse_report
 from lab.report.junit import junit_report
 from lab.report.result import RunResult
+from lab.report.result_file import keep
 from lab.report.text import lines, show
 from tests.capture_bytes import enhanced, interface, names, section
 from tests.unit.checks.histories import datagrams, record
@@ -81,7 +82,7 @@ def test_a_capture_of_anybody_s(tmp_path: Path) -> None:
 
 def test_a_result_of_anybody_s(tmp_path: Path) -> None:
     record(tmp_path, datagrams([b"one"]))
-    (tmp_path / "result.json").write_text(json_report([replace(RESULT, about="")]))
+    keep(replace(RESULT, evidence=str(tmp_path)))
     done = CliRunner().invoke(cli, ["inspect", str(tmp_path)])
     assert is_clean(done.output) and "said " in done.output, done.output
 

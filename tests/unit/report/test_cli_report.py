@@ -10,8 +10,8 @@ import pytest
 from lab.checks.base import Verdict
 from lab.cli_report import report
 from lab.errors import UsageError
-from lab.report.json_report import json_report
 from lab.report.result import RunResult
+from lab.report.result_file import keep
 from tests.unit.checks.histories import datagrams, record
 
 
@@ -19,7 +19,7 @@ def run(folder: Path, scenario: str = "mine", verdict: Verdict = Verdict.PASS) -
     folder.mkdir(parents=True)
     record(folder, datagrams([b"one", b"two"]))
     result = RunResult(scenario, "", "netns", "wire", 1, verdict, 1.0, (), str(folder))
-    (folder / "result.json").write_text(json_report([result]))
+    keep(result)
     return folder
 
 

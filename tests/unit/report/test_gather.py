@@ -19,9 +19,9 @@ from lab.look.subject import open_subject
 from lab.report import gather
 from lab.report.gather import run_page
 from lab.report.html import run_html
-from lab.report.json_report import json_report
 from lab.report.page import RunPage
 from lab.report.result import RunResult
+from lab.report.result_file import keep
 from tests.unit.checks.histories import TcpHistory, datagrams, record
 from tests.virtual_wire import ACK, PSH, SYN, TO_TCP, TO_UDP, tcp
 
@@ -36,7 +36,7 @@ RESULT = RunResult("mine", "About it.", "netns", "wire", 7, Verdict.FAIL, 1.5, C
 def page(folder: Path, result: RunResult | None = RESULT) -> RunPage:
     (folder / "run.json").write_text(json.dumps({"name": "mine", "scenario": "about: x", "seed": 7, "engine": "auto"}))
     if result is not None:
-        (folder / "result.json").write_text(json_report([result]))
+        keep(replace(result, evidence=str(folder)))
     return run_page(folder, "runs/mine", lambda subject: {})
 
 

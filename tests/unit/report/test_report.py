@@ -95,6 +95,7 @@ def test_json_has_a_format_and_everything() -> None:
     first = report["results"][0]
     assert first.keys() == {
         "scenario", "about", "runtime", "engine", "seed", "verdict", "seconds", "checks", "evidence", "error",
+        "digests",
     }  # fmt: skip
     assert first["checks"][0]["findings"][0] == {
         "text": "dropped 1 of 25: drop",
