@@ -225,6 +225,7 @@ class Supervisor(Holder):
     def _watch_containers(self) -> None:
         """A thread that says over a socket which container ended: the Docker API has no other way to wait for it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # an order that waits for the hub looks at it too
         mine = {"label": f"{project.PROJECT_LABEL}={self._project.name}", "event": "die"}
         events = docker.from_env(timeout=None).events(decode=True, filters=mine)
 
@@ -284,7 +285,10 @@ class Supervisor(Holder):
         return None if going_down else self._failure
 
     def _container_ended(self) -> None:
-        data = self._events.recv(1 << 16)
+        try:
+            data = self._events.recv(1 << 16)
+        except BlockingIOError:
+            return
         if not data:
             self._processes.ignore(self._events)
             if self._line is not None:

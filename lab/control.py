@@ -41,6 +41,14 @@ def listen(name: str) -> socket.socket | None:
     return server
 
 
+def accept(server: socket.socket) -> socket.socket | None:
+    """Who came to a listening socket that does not block; None where nobody did, or they have left already."""
+    try:
+        return server.accept()[0]
+    except (BlockingIOError, ConnectionAbortedError):
+        return None
+
+
 def running() -> list[str]:
     """The names of this user's labs that are up, from /proc/net/unix."""
     start = f"@{_PREFIX}/{os.getuid()}/"

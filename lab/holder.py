@@ -33,6 +33,7 @@ class Holder:
         self._finished: dict[str, Any] | None = None
         self._lifeline = socket.socket(fileno=plan.lifeline)
         self._control = socket.socket(fileno=plan.control)
+        self._control.setblocking(False)
         self._processes = Processes(Path(plan.evidence or ".") / "log", self._process_ended, self._stop_soon)
         self._processes.listen(self._lifeline, self._lifeline_moved)
         self._processes.listen(self._control, self._accept)
@@ -107,10 +108,20 @@ class Holder:
         self._lifeline.close()
 
     def _accept(self) -> None:
-        channel, _ = self._control.accept()
+        channel = control.accept(self._control)
+        if channel is None:
+            return
         channel.settimeout(5)
+        if control.same_user(channel):
+            self._processes.listen(channel, lambda: self._hear(channel))
+        else:
+            channel.close()
+
+    def _hear(self, channel: socket.socket) -> None:
+        """Only once there is something to hear: who says nothing keeps nobody waiting."""
+        self._processes.ignore(channel)
         try:
-            order, _ = control.receive(channel) if control.same_user(channel) else (None, [])
+            order, _ = control.receive(channel)
         except OSError:
             order = None  # the asker left; nothing of the lab depends on it
         if order is None:

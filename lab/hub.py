@@ -74,6 +74,7 @@ class Hub:
             raise LabFailure(f"a hub {name!r} runs here already")
         self._name = name
         self._control = server
+        self._control.setblocking(False)
         self._plugs: dict[str, PlugIn] = {}
         self._plan: Plan | None = None
         self._engine: LinkEngine | None = None
@@ -159,15 +160,24 @@ class Hub:
         if self._holder is None or time.monotonic() > self._lease_end:
             self._stopping = True
         else:
-            self._holder.send(json.dumps({"failed": reason}).encode())
+            try:
+                self._holder.send(json.dumps({"failed": reason}).encode())
+            except OSError:
+                self._left(self._holder)
 
     def _process_ended(self, name: str, how: str) -> None:
         words = self._processes.log(name).read_text(errors="replace").strip().splitlines()
         self._fail(f"{name} ended ({how}){': ' + words[-1] if words else ''}")
 
     def _meet(self) -> None:
-        channel, _ = self._meeting.accept()
-        channel.settimeout(PLUG_SECONDS)
+        channel = control.accept(self._meeting)
+        if channel is not None:
+            channel.settimeout(PLUG_SECONDS)
+            self._processes.listen(channel, lambda: self._greet(channel))
+
+    def _greet(self, channel: socket.socket) -> None:
+        """A plug's first word is its node's name; who says nothing keeps nobody waiting."""
+        self._processes.ignore(channel)
         try:
             hello, _ = control.receive(channel)
         except OSError:
@@ -189,7 +199,9 @@ class Hub:
                 self._fail(f"the sidecar of {plug.node} is gone")
 
     def _accept(self) -> None:
-        channel, _ = self._control.accept()
+        channel = control.accept(self._control)
+        if channel is None:
+            return
         channel.settimeout(5)
         if control.same_user(channel):
             self._processes.listen(channel, lambda: self._obey(channel))
@@ -202,11 +214,7 @@ class Hub:
         except OSError:
             order = None
         if order is None:
-            self._processes.ignore(channel)
-            channel.close()
-            if channel is self._holder:
-                print("hub: the controller is gone", file=sys.stderr, flush=True)
-                self._stopping = True
+            self._left(channel)
             return
         if channel is self._holder:
             self._lease_end = time.monotonic() + self._lease_seconds
@@ -214,9 +222,22 @@ class Hub:
             answer = self._carry_out(order, channel)
         except LabError as error:
             answer = as_message(error)
-        channel.send(json.dumps(answer).encode())
+        try:
+            channel.send(json.dumps(answer).encode())
+        except OSError:
+            self._left(channel)
+            return
         if channel is self._holder:  # what was asked may have taken longer than the lease
             self._lease_end = time.monotonic() + self._lease_seconds
+
+    def _left(self, channel: socket.socket) -> None:
+        """An asker is gone: nothing depends on it, unless it holds the lab."""
+        if channel.fileno() != -1:  # else that was noticed while its order was carried out
+            self._processes.ignore(channel)
+            channel.close()
+        if channel is self._holder:
+            print("hub: the controller is gone", file=sys.stderr, flush=True)
+            self._holder, self._stopping = None, True
 
     def _carry_out(self, order: Mapping[str, Any], channel: socket.socket) -> dict[str, Any]:
         match order["do"]:
@@ -298,6 +319,7 @@ def _meeting_socket() -> socket.socket:
     READY.unlink(missing_ok=True)
     meeting.bind(MEETING_POINT)
     meeting.listen(64)
+    meeting.setblocking(False)
     return meeting
 
 

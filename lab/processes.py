@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Processes:
         # A Popen that is let go is reaped by the next one made (subprocess._cleanup), and its end goes unnoticed here.
         self._held: list[subprocess.Popen[bytes]] = []
         self._selector = selectors.DefaultSelector()
+        self._ready: deque[selectors.SelectorKey] = deque()
         logs.mkdir(parents=True, exist_ok=True)
         wake, woken = socket.socketpair()
         wake.setblocking(False)
@@ -108,9 +110,17 @@ class Processes:
         self._selector.unregister(end)
 
     def step(self, timeout: float | None) -> None:
-        """Wait at most so long for something to happen, and act on it."""
-        for key, _ in self._selector.select(timeout):
-            key.data()
+        """Wait at most so long for something to happen, and act on it.
+
+        What it calls may call it again: each event is taken from one list, once, and not any more where it is of a
+        descriptor that is ignored meanwhile.
+        """
+        if not self._ready:
+            self._ready.extend(key for key, _ in self._selector.select(timeout))
+        while self._ready:
+            key = self._ready.popleft()
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
 
     def wait_until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Act on what happens until `done`, or for so long; returns whether it is done."""

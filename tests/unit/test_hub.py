@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -80,11 +81,15 @@ class Controller:
         return answer
 
     def start(self, *nodes: Node, **fields: Any) -> dict[str, Any]:
+        self.send("start", nodes=nodes, **fields)
+        return self.hear()
+
+    def send(self, do: str, nodes: tuple[Node, ...], **fields: Any) -> None:
         plan = Plan(
             name="tested", engine="parrot", seed=1, nodes=nodes, ipv4_prefix=24, ipv6_prefix=64, publications=(),
             control=-1, lifeline=-1, evidence=None, **{"services": (), **fields},
         )  # fmt: skip
-        return self.ask("start", plan=plan.to_json())
+        self.channel.send(json.dumps({"do": do, "plan": plan.to_json()}).encode())
 
 
 class Hub:
@@ -155,6 +160,28 @@ def test_each_node_is_joined(hub: Hub) -> None:
     assert hub.controller.ask("status")["nodes"].keys() == {"a", "b"}
 
 
+def test_a_plug_that_comes_at_the_same_moment_as_the_order_to_start_is_met_once(hub: Hub) -> None:
+    """Starting waits for plugs inside the walk over what was ready, and the plug is in that walk's list too."""
+    hub.controller.ask("lease", seconds=SECONDS)
+    os.kill(hub.process.pid, signal.SIGSTOP)
+    hub.controller.send("start", nodes=NODES)
+    plugs = [hub.plug("a"), hub.plug("b")]
+    os.kill(hub.process.pid, signal.SIGCONT)
+    assert hub.controller.hear() == {"ok": True}
+    assert hub.controller.ask("status")["nodes"].keys() == {"a", "b"}
+    assert [plug.orders[0]["do"] for plug in plugs] == ["lay", "lay"]
+
+
+def test_a_plug_that_does_not_say_who_it_is_keeps_nobody_waiting(hub: Hub) -> None:
+    """It may be stopped, or starved, between its connection and its first word; the hub's lease runs meanwhile."""
+    silent = _retry(lambda: control.dial(str(hub.folder / "hub")))
+    hub.plug("a")
+    hub.controller.channel.settimeout(SECONDS / 2)
+    assert hub.controller.start(NODES[0]) == {"ok": True}
+    silent.close()
+    assert hub.controller.ask("status")["nodes"].keys() == {"a"}
+
+
 def test_it_waits_for_every_node_and_names_who_is_missing(tmp_path: Path) -> None:
     with Hub(tmp_path, up_seconds=0.2) as hub:
         assert hub.controller.start(*NODES)["error"] == "no sidecar of a, b came within 0.2 s"
@@ -218,6 +245,26 @@ def test_the_holders_end_ends_it_and_another_askers_does_not(hub: Hub) -> None:
     assert hub.controller.ask("renew") == {"ok": True}
     hub.controller.channel.close()
     assert "the controller is gone" in hub.last_words()
+
+
+def test_an_asker_that_leaves_before_its_answer_costs_the_lab_nothing(hub: Hub) -> None:
+    hub.plug("a")
+    hub.controller.ask("lease", seconds=SECONDS)
+    assert hub.controller.start(NODES[0]) == {"ok": True}
+    for _ in range(20):
+        other = Controller(hub.name)
+        os.kill(hub.process.pid, signal.SIGSTOP)
+        other.channel.send(json.dumps({"do": "status"}).encode())
+        other.channel.close()
+        os.kill(hub.process.pid, signal.SIGCONT)
+        assert hub.controller.ask("renew") == {"ok": True}
+
+
+def test_the_holders_end_while_its_lab_comes_up_ends_it(hub: Hub) -> None:
+    hub.controller.ask("lease", seconds=SECONDS)
+    hub.controller.send("start", nodes=NODES)
+    hub.controller.channel.close()
+    assert hub.last_words() == "hub: the controller is gone\n"
 
 
 def test_its_engines_end_is_a_failure_with_its_last_words(hub: Hub) -> None:

@@ -45,6 +45,32 @@ print(sorted(ended.items()), processes.running())
     assert (tmp_path / "well.txt").read_text() == "said\n"
 
 
+def test_what_is_ready_is_dealt_with_once_also_when_a_walk_is_entered_from_within(tmp_path: Path) -> None:
+    """An order that waits for something walks on itself; the walk that it came from must not come to the same twice."""
+    work = """
+import socket
+one, two, three = (socket.socketpair() for _ in range(3))
+dealt = []
+def first():
+    dealt.append(one[0].recv(1))
+    processes.wait_until(lambda: len(dealt) == 2, 20)
+def forgetful():
+    dealt.append(two[0].recv(1))
+    processes.ignore(three[0])
+    three[0].close()
+processes.listen(one[0], first)
+processes.listen(two[0], forgetful)
+processes.listen(three[0], lambda: dealt.append(three[0].recv(1)))
+for end in (one, two, three):
+    end[1].send(b"!")
+for _ in range(4):
+    processes.step(0)
+print(len(dealt))
+"""
+    done = run(tmp_path, work)
+    assert done.stdout == "2\n", done.stderr
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, 'processes.spawn("none", ["/no/such/program"])')
     assert "LabFailure: none: can't start /no/such/program" in done.stderr
