@@ -15,6 +15,12 @@ IPV6 = 0x86DD
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 
+
+def protocol_name(protocol: int) -> str:
+    """Of a number in an IP header: `tcp`, or `protocol 47` (IANA, Protocol Numbers)."""
+    return PROTOCOL_NAMES.get(protocol, f"protocol {protocol}")
+
+
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 FLAG_NAMES = {"fin": FIN, "syn": SYN, "rst": RST, "psh": PSH, "ack": ACK, "urg": URG}
 

@@ -4,12 +4,14 @@
     for columns in file.batches():
         of = flows.feed(columns)  # of.flow[i] is packet i's place in flows.all, or -1
 
-A flow is all that two endpoints say to each other. Of TCP it ends where a SYN has another initial sequence number than
-the one before: RFC 9293, 3.6.1 lets ports be used again. Memory grows with the flows, not with the packets.
+A flow is all that two endpoints say to each other; of protocols without ports, such as ICMP, two hosts. Of TCP it ends
+where a SYN has another initial sequence number than the one before: RFC 9293, 3.6.1 lets ports be used again. Memory
+grows with the flows, not with the packets.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.captures.columns import I32, I64, Columns, Flags, address_text
-from lab.packets import ACK, MASK, SYN, TCP, UDP
+from lab.packets import ACK, MASK, SYN, TCP, UDP, protocol_name
 
+_WITH_PORTS = (TCP, UDP)
 _END = (("high", "u8"), ("low", "u8"), ("port", "u2"))
 _KEY = np.dtype(
     [("protocol", "u1"), ("ip", "u1"), *((f"{end}_{name}", kind) for end in ("lower", "upper") for name, kind in _END)]
@@ -27,12 +30,14 @@ _KEY = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address, as people write it, and a port."""
+    """An address, as people write it, and a port; None for a protocol that has none."""
 
     address: str
-    port: int
+    port: int | None
 
     def __str__(self) -> str:
+        if self.port is None:
+            return self.address
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
@@ -40,7 +45,7 @@ class Endpoint:
 class Flow:
     """One conversation. Lists have two elements: from `ends[0]`, who sent the first packet seen, and from `ends[1]`.
 
-    `index` is its place in `Flows.all`, `number` counts those of its protocol (6 or 17). `bytes` are whole IP packets,
+    `index` is its place in `Flows.all`, `number` counts those of its protocol. `bytes` are whole IP packets,
     `payload` is what is in them as sent: a retransmission counts again. Times are ns since the epoch.
     """
 
@@ -55,7 +60,7 @@ class Flow:
     payload: list[int] = field(default_factory=lambda: [0, 0])
 
     def __str__(self) -> str:
-        return f"{'tcp' if self.protocol == TCP else 'udp'} {self.number}: {self.ends[0]} <-> {self.ends[1]}"
+        return f"{protocol_name(self.protocol)} {self.number}: {self.ends[0]} <-> {self.ends[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +94,16 @@ class Flows:
     def __init__(self) -> None:
         self.all: list[Flow] = []
         self._pairs: dict[bytes, _Pair] = {}
-        self._numbers = {TCP: 0, UDP: 0}
+        self._numbers: Counter[int] = Counter()
 
     def feed(self, columns: Columns) -> FlowColumns:
-        """The next batch. In no flow are packets without ports: later fragments, headers that were cut off."""
+        """The next batch. In no flow are later fragments of TCP and UDP, and headers that were cut off."""
         count = len(columns)
         out = FlowColumns(np.full(count, -1, np.int32), np.zeros(count, np.int8), np.zeros(count, np.bool_))
         tcp = (columns.protocol == TCP) & (columns.tcp_header > 0)
-        who = np.flatnonzero(tcp | ((columns.protocol == UDP) & (columns.payload_at > 0)))
+        udp = (columns.protocol == UDP) & (columns.payload_at > 0)
+        other = (columns.ip_bytes > 0) & ~np.isin(columns.protocol, _WITH_PORTS)
+        who = np.flatnonzero(tcp | udp | other)
         if len(who):
             self._group(columns, who, out)
             self._count(columns, who, out)
@@ -185,7 +192,7 @@ def _ends(columns: Columns, index: int) -> tuple[Endpoint, Endpoint]:
     source, target = (
         Endpoint(
             address_text(ip, int(getattr(columns, f"{end}_high")[index]), int(getattr(columns, f"{end}_low")[index])),
-            int(getattr(columns, f"{end}_port")[index]),
+            int(getattr(columns, f"{end}_port")[index]) if columns.protocol[index] in _WITH_PORTS else None,
         )
         for end in ("source", "target")
     )

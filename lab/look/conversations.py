@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,10 @@ from lab.captures.columns import I32, Flags
 from lab.captures.tcp import TcpAnalysis
 from lab.errors import UsageError
 from lab.look.build_ladder import Keep
-from lab.look.flow_facts import FlowFacts, as_ends_saw, flow_facts
+from lab.look.flow_facts import FlowFacts, as_ends_saw, end_name, flow_facts
 from lab.look.streams import Streams, heard
 from lab.look.subject import Side, Subject
-from lab.packets import UDP
+from lab.packets import RST, TCP, UDP
 
 
 class Conversations:
@@ -33,13 +34,16 @@ class Conversations:
         self.streams = Streams(subject, self.of, self.marked.side)
         flows, first = np.unique(self.of, return_index=True)
         begin = dict(zip(flows.tolist(), first.tolist(), strict=True))
-        self.all: Sequence[FlowFacts] = []
+        self.all: list[FlowFacts] = []
+        self._protocols = [flow.protocol for flow in analysis.flows]
         for flow in analysis.flows:
             at = begin[flow.index]
             hosts = (subject.nodes[main.source[at]], subject.nodes[main.target[at]])
-            names = {end: f"{host}:{end.port}" for end, host in zip(flow.ends, hosts, strict=True)}
+            names = {end: end_name(host, end) for end, host in zip(flow.ends, hosts, strict=True)}
             facts = flow_facts(flow, analysis.tcp.get(flow.index), subject.start_ns, names.__getitem__)
             self.all.append(as_ends_saw(facts, self.streams))
+        for at, resets in _forged_resets(subject, self.all).items():
+            self.all[at] = replace(self.all[at], forged_resets=resets)
 
     def keep(self, number: int) -> Keep:
         """The packets of one flow. UsageError where there is no flow of that number."""
@@ -47,20 +51,20 @@ class Conversations:
             count = len(self.all)
             expected = f"expected 1 to {count}" if count else "there is none"
             raise UsageError(f"--flow {number}: no such flow in {self._subject.path}; {expected}")
-        facts = self.all[number - 1]
+        facts, protocol = self.all[number - 1], self._protocols[number - 1]
 
         def keep(side: Side) -> Flags:
             if side is self._subject.main:
                 return np.asarray(self.of == number - 1)
-            return _between(self._subject, side, facts)
+            return _between(self._subject, side, facts, protocol)
 
         return keep
 
     def together(self, number: int) -> Keep:
-        """What is read together with a flow: a TCP connection alone; of UDP all between its hosts, for a resolver, say,
+        """What is read together with a flow: of UDP, unlike others, all between its hosts, for a resolver, say,
         has another port for each query."""
         facts = self.all[number - 1]
-        if facts.tcp is not None:
+        if facts.protocol != "udp":
             return self.keep(number)
         one, other = (self._subject.nodes.index(host) for host in facts.hosts)
 
@@ -70,11 +74,37 @@ class Conversations:
         return keep
 
 
-def _between(subject: Subject, side: Side, facts: FlowFacts) -> Flags:
-    """Of another capture: what has the same names and ports."""
-    one_port, other_port = (end.rpartition(":")[2] for end in facts.ends)
+def _between(subject: Subject, side: Side, facts: FlowFacts, protocol: int) -> Flags:
+    """Of another capture: what has the same protocol, names and ports."""
+    one_port, other_port = (end.rpartition(":")[2] if facts.has_ports else "0" for end in facts.ends)
     a, b = (subject.nodes.index(host) for host in facts.hosts)
     columns = side.columns
     there = (columns.source_port == int(one_port)) & (columns.target_port == int(other_port))
     back = (columns.source_port == int(other_port)) & (columns.target_port == int(one_port))
-    return np.asarray(side.way(a, b) & there | side.way(b, a) & back)
+    return np.asarray((columns.protocol == protocol) & (side.way(a, b) & there | side.way(b, a) & back))
+
+
+def _forged_resets(subject: Subject, flows: Sequence[FlowFacts]) -> dict[int, tuple[int, int]]:
+    """By the flow's place: how many RSTs that nobody sent reached each of its ends, by the ledger's word.
+
+    Of several connections on the same ports it is the last that had begun by then.
+    """
+    delivered, decided = subject.delivered, subject.decisions
+    if delivered is None or decided is None or not len(decided.packet):
+        return {}
+    columns, rows = delivered.columns, decided.rows(delivered.ids)
+    forged = (rows >= 0) & decided.injected[rows] & (columns.protocol == TCP) & (columns.flags & RST != 0)
+    found: dict[int, tuple[int, int]] = {}
+    places: dict[tuple[str, str], list[int]] = {}
+    for at, flow in enumerate(flows):
+        if forged.any() and flow.tcp is not None:
+            places.setdefault(flow.ends, []).append(at)
+            places.setdefault((flow.ends[1], flow.ends[0]), []).append(at)
+    for index in np.flatnonzero(forged).tolist():
+        source = f"{subject.nodes[delivered.source[index]]}:{columns.source_port[index]}"
+        target = f"{subject.nodes[delivered.target[index]]}:{columns.target_port[index]}"
+        begun = [at for at in places.get((source, target), ()) if flows[at].first_ns <= delivered.time_ns[index]]
+        if begun:
+            one, other = found.get(begun[-1], (0, 0))
+            found[begun[-1]] = (one + 1, other) if flows[begun[-1]].ends[0] == target else (one, other + 1)
+    return found

@@ -12,7 +12,7 @@ from lab.captures.flows import Endpoint, Flow
 from lab.captures.tcp import TcpFacts
 from lab.captures.tcp_facts import TcpDirection
 from lab.look.streams import Stream, Streams
-from lab.packets import PROTOCOL_NAMES
+from lab.packets import protocol_name
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class TcpSide:
 @dataclass(frozen=True)
 class FlowFacts:
     """One conversation. `number` counts from 1 in the order of the first packets; `stream` is Wireshark's tcp.stream or
-    udp.stream. Pairs are of who began, and of the other. `bytes` are whole IP packets, times ns since time 0. Of TCP:
-    `handshake_ns` (None: not seen whole), and what each side sent.
+    udp.stream, of other protocols it counts their flows. Pairs are of who began, and of the other. `bytes` are whole IP
+    packets, times ns since time 0. Of TCP: `handshake_ns` (None: not seen whole), what each side sent, and
+    `forged_resets`: how many RSTs that a fault forged reached each end.
 
     Of a run, whose captures are of both ends, round trips and handshake are as the ends themselves saw them
     (`lab.look.streams`); of a single capture, as whoever captured did: a handshake then ends with the ACK.
@@ -51,21 +52,32 @@ class FlowFacts:
     last_ns: int
     handshake_ns: int | None
     tcp: tuple[TcpSide, TcpSide] | None
+    forged_resets: tuple[int, int] = (0, 0)
 
     @property
     def hosts(self) -> tuple[str, str]:
         """Both ends without their ports."""
-        return self.ends[0].rpartition(":")[0], self.ends[1].rpartition(":")[0]
+        one, other = (end.rpartition(":")[0] if self.has_ports else end for end in self.ends)
+        return one, other
+
+    @property
+    def has_ports(self) -> bool:
+        return self.protocol in ("tcp", "udp")
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.ends[0]} <-> {self.ends[1]}"
+
+
+def end_name(host: str, end: Endpoint) -> str:
+    """`client:20000`; of a protocol without ports `client`."""
+    return host if end.port is None else f"{host}:{end.port}"
 
 
 def flow_facts(flow: Flow, tcp: TcpFacts | None, start_ns: int, name: Callable[[Endpoint], str]) -> FlowFacts:
     """`start_ns`: time 0, since the epoch; `name` is how an endpoint is called."""
     return FlowFacts(
         flow.index + 1,
-        PROTOCOL_NAMES[flow.protocol],
+        protocol_name(flow.protocol),
         flow.number,
         (name(flow.ends[0]), name(flow.ends[1])),
         (flow.packets[0], flow.packets[1]),

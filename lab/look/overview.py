@@ -12,7 +12,7 @@ from lab.captures.files import CaptureFile
 from lab.captures.flows import Endpoint
 from lab.captures.tcp import TcpAnalysis
 from lab.look.conversations import Conversations
-from lab.look.flow_facts import FlowFacts, flow_facts
+from lab.look.flow_facts import FlowFacts, end_name, flow_facts
 from lab.look.paths import PathFacts, path_facts
 from lab.look.subject import NO_LEDGER, ONE_END, FaultWindow, Subject
 
@@ -71,7 +71,7 @@ def overview_of_file(path: Path) -> Overview:
     start, names = first or 0, file.names
 
     def name(end: Endpoint) -> str:
-        return f"{names.get(end.address, end.address)}:{end.port}"
+        return end_name(names.get(end.address, end.address), end)
 
     flows = tuple(flow_facts(flow, analysis.tcp.get(flow.index), start, name) for flow in analysis.flows)
     size = CaptureSize(path.name, packets, octets, last - start if packets else 0)

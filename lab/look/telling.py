@@ -22,7 +22,7 @@ def telling(subject: Subject, conversations: Conversations) -> list[int]:
     found: dict[object, int] = {}
     for flow in flows[np.sort(first)].tolist():
         facts = conversations.all[flow]
-        found.setdefault(facts.number if facts.tcp else frozenset(facts.hosts), facts.number)
+        found.setdefault(frozenset(facts.hosts) if facts.protocol == "udp" else facts.number, facts.number)
     return list(found.values()) or [one.number for one in conversations.all[:1]]
 
 

@@ -16,7 +16,7 @@ import dns.rcode
 import dns.rdatatype
 
 from lab.look.protocols import DNS_PORT
-from lab.packets import ACK, FIN, MASK, PROTOCOL_NAMES, RST, SYN, TCP, UDP, Packet, ahead
+from lab.packets import ACK, FIN, MASK, RST, SYN, TCP, UDP, Packet, ahead, protocol_name
 
 _TEXT_BYTES = 24
 _TEXT = re.compile(rb"[ -~]{3,}")
@@ -75,8 +75,7 @@ def in_words(packet: Packet, numbering: Numbering, direction: Direction | None =
         return _segment(packet, numbering, direction or Direction.of(packet))
     if packet.protocol == UDP:
         return _datagram(packet)
-    name = PROTOCOL_NAMES.get(packet.protocol)
-    return f"{name or f'protocol {packet.protocol}'} {len(packet.payload)} B" if packet.version else "no IP"
+    return f"{protocol_name(packet.protocol)} {len(packet.payload)} B" if packet.version else "no IP"
 
 
 def _segment(packet: Packet, numbering: Numbering, direction: Direction) -> str:

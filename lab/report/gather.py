@@ -22,6 +22,7 @@ from lab.look.pointers import Pointers
 from lab.look.remarks import remarks
 from lab.look.subject import Side, Subject, open_subject
 from lab.report.figures import Window, cdf_figure, sequence_figure, times_figure
+from lab.report.inspect_text import largest, reset_by
 from lab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 from lab.report.result import RunResult
@@ -257,8 +258,8 @@ def _tables(paths: Sequence[PathFacts], flows: Sequence[FlowFacts]) -> Iterator[
             "#flow", "between", "#packets", "#bytes", "#from s", "#for s", "#handshake ms", "#sent again",
             "#out of order", "#duplicate ACKs", "resets",
         )  # fmt: skip
-        note = f"The first {FLOWS_SHOWN} of {len(flows):,} flows." if len(flows) > FLOWS_SHOWN else ""
-        yield Table("flows", "Flows", heads, tuple(map(_flow_row, flows[:FLOWS_SHOWN])), note)
+        note = f"The {FLOWS_SHOWN} largest of {len(flows):,} flows." if len(flows) > FLOWS_SHOWN else ""
+        yield Table("flows", "Flows", heads, tuple(map(_flow_row, largest(flows, FLOWS_SHOWN))), note)
 
 
 def _flow_row(flow: FlowFacts) -> tuple[str, ...]:
@@ -277,7 +278,7 @@ def _flow_row(flow: FlowFacts) -> tuple[str, ...]:
         f"{(flow.last_ns - flow.first_ns) / 1e9:.3f}",
         _ms(flow.handshake_ns),
         *(f"{count:,}" if flow.tcp else "–" for count in counts),
-        ", ".join(f"by {end}" for end, side in zip(flow.ends, sides, strict=False) if side.resets) or "–",
+        ", ".join(f"by {one}" for one in reset_by(flow)) or "–",
     )
 
 

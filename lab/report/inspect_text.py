@@ -20,7 +20,7 @@ _HEAD = "bold"
 
 
 def summary(seen: Overview, result: RunResult | None, every: bool) -> Iterator[Text]:
-    """The verdict and its checks where there is a result; each path; each flow, the first of many unless `every`."""
+    """The verdict and its checks where there is a result; each path; each flow, the largest of many unless `every`."""
     yield from (Text(line) for line in (lines(result) if result else map(_capture, seen.captures)))
     yield from (Text(f"not known: {text}", "yellow") for text in seen.unknown)
     yield from (Text(f"note: {text}", "yellow") for text in seen.remarks)
@@ -28,11 +28,11 @@ def summary(seen: Overview, result: RunResult | None, every: bool) -> Iterator[T
         yield Text()
         yield from table([_PATH_HEAD, *map(_path, seen.paths)])
     if seen.flows:
-        shown = seen.flows if every else seen.flows[:FLOWS_SHOWN]
+        shown = seen.flows if every else largest(seen.flows, FLOWS_SHOWN)
         yield Text()
         yield from table([_FLOW_HEAD, *map(_flow, shown)], left=(0, 1, 5))
         if len(shown) < len(seen.flows):
-            yield Text(f"{len(seen.flows) - len(shown):,} flows more; --all shows them", "dim")
+            yield Text(f"{len(seen.flows) - len(shown):,} smaller flows more; --all shows them", "dim")
 
 
 def _capture(one: CaptureSize) -> str:
@@ -78,7 +78,19 @@ def _tcp(one: FlowFacts) -> Iterator[str]:
     ):
         if count:
             yield f"{count:,} {one_is if count == 1 else more_are}"
-    yield from (f"reset by {end}" for end, side in zip(one.ends, one.tcp, strict=True) if side.resets)
+    yield from (f"reset by {by}" for by in reset_by(one))
+
+
+def reset_by(one: FlowFacts) -> list[str]:
+    """Who sent RSTs, and to whom the lab did: `client:20000`, `the lab (RST to client:20000)`."""
+    found = [end for end, side in zip(one.ends, one.tcp or (), strict=False) if side.resets]
+    reached = [end for end, count in zip(one.ends, one.forged_resets, strict=True) if count]
+    return found + ([f"the lab (RST to {' and '.join(reached)})"] if reached else [])
+
+
+def largest(flows: Sequence[FlowFacts], most: int) -> Sequence[FlowFacts]:
+    """All of them in their order, or, of more than `most`, those with the most bytes, the largest first."""
+    return flows if len(flows) <= most else sorted(flows, key=lambda one: -sum(one.bytes))[:most]
 
 
 def packet_lines(steps: Iterable[Step | Gap]) -> Iterator[Text]:

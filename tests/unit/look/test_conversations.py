@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UsageError
-from lab.faults import Drop, Latency, Loss, Match
+from lab.faults import Drop, Latency, Loss, Match, Reset
+from lab.look.build_ladder import build_steps
 from lab.look.conversations import Conversations
 from lab.look.overview import overview, overview_of_file
 from lab.look.paths import path_facts
 from lab.look.remarks import remarks
 from lab.look.subject import Subject, open_subject
 from lab.look.telling import telling
+from lab.report.gather import run_page
 from tests.unit.checks.histories import datagrams, record
-from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp, udp
+from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, ip_frame, tcp, udp
 
 PORTS = (20_000, 30_000)
+ECHO = ((8, (CLIENT, TCP_SERVER)), (0, (TCP_SERVER, CLIENT)))
+"""ICMP types of a question and its answer (RFC 792), and from whom to whom."""
 
 
 def connection(port: int) -> list[bytes]:
@@ -91,6 +95,39 @@ def test_a_segment_sent_again_says_what_it_repeats(subject: Subject) -> None:
 def test_of_one_capture_tcps_analysis_is_all_there_is(subject: Subject) -> None:
     alone = open_subject(subject.path / "sent.pcapng")
     assert remarks(alone, Conversations(alone), path_facts(alone)) == {10: ["retransmission"]}
+
+
+def test_a_reset_by_the_lab_is_its_connections(tmp_path: Path) -> None:
+    """Of three on the same ports the second is reset; the packets of a flow have its RSTs, the report its row."""
+    again = [tcp(flags=SYN, seq=at, port=PORTS[0]) for at in (1000, 2000, 3000)]
+    data = tcp(b"here", PSH | ACK, seq=2001, port=PORTS[0])
+    record(
+        tmp_path, [*again[:2], data, again[2], *connection(PORTS[1])], [(TO_TCP, Reset(match=Match(payload="here")))]
+    )
+    reset = open_subject(tmp_path)
+    conversations = Conversations(reset)
+    assert [flow.forged_resets for flow in conversations.all] == [(0, 0), (1, 1), (0, 0), (0, 0)]
+    steps = build_steps(reset, keep=conversations.keep(2))
+    assert [step.what for step in steps if step.forged] == ["RST", "RST"]
+    table = next(table for table in run_page(tmp_path, "a run", lambda _: {}).tables if table.id == "flows")
+    assert [row[-1] for row in table.rows] == ["–", "by the lab (RST to client:20000 and tcp-server:8082)", "–", "–"]
+
+
+def test_what_has_no_ports_is_a_flow_of_two_hosts(tmp_path: Path) -> None:
+    pings = [ip_frame(*ends, 1, bytes((kind, 0, 0, 0, 0, 1, 0, 1)) + b"x" * 48) for kind, ends in ECHO] * 2
+    other = ip_frame(CLIENT, TCP_SERVER, 132, b"an SCTP packet")
+    record(tmp_path, [*datagrams([b"one"]), *pings, other])
+    subject = open_subject(tmp_path)
+    conversations = Conversations(subject)
+    assert [(str(one), one.packets, one.bytes) for one in conversations.all] == [
+        ("udp client:20000 <-> udp-server:41234", (1, 0), (31, 0)),
+        ("icmp client <-> tcp-server", (2, 2), (152, 152)),
+        ("protocol 132 client <-> tcp-server", (1, 0), (34, 0)),
+    ]
+    assert conversations.keep(2)(subject.main).nonzero()[0].tolist() == [1, 2, 3, 4]
+    assert subject.delivered is not None
+    assert conversations.keep(2)(subject.delivered).nonzero()[0].tolist() == [1, 2, 3, 4]
+    assert overview_of_file(tmp_path / "sent.pcapng").flows == overview(open_subject(tmp_path / "sent.pcapng")).flows
 
 
 def test_an_overview_made_in_one_pass_is_the_one_of_the_whole(subject: Subject) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lab.faults.base import Effect
@@ -47,9 +49,19 @@ def test_a_connection_says_whatever_did_not_go_smoothly() -> None:
     )
 
 
-def test_of_many_flows_the_first() -> None:
+def test_a_connection_says_that_the_lab_reset_it() -> None:
+    reset = TcpSide(0, 0, 0, 0, 0, 0, 1, 0, None, 0.0)
+    both = replace(flow(tcp=(QUIET, reset)), forged_resets=(1, 2))
+    assert said(both)[-1].endswith("reset by server:2, reset by the lab (RST to client:1 and server:2)")
+    assert said(replace(flow(), forged_resets=(0, 1)))[-1].endswith(" reset by the lab (RST to server:2)")
+
+
+def test_of_many_flows_the_largest() -> None:
+    """A transfer that begins after a thousand queries is not hidden behind them."""
     flows = [flow(number, tcp=None) for number in range(1, 31)]
-    assert said(*flows)[-1] == "10 flows more; --all shows them"
+    flows[28] = replace(flows[28], bytes=(10, 10**9))
+    assert said(*flows)[-1] == "10 smaller flows more; --all shows them"
+    assert said(*flows)[-21].split()[0] == "29"
     assert len(said(*flows, every=True)) == len(said(*flows)) + 9
 
 
