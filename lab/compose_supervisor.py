@@ -29,6 +29,7 @@ import requests
 from lab import control
 from lab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message
 from lab.holder import Holder
+from lab.processes import LAST_LINES, words_of
 from lab.runtimes import linux, project
 from lab.runtimes.base import Plan
 from lab.runtimes.project import EVIDENCE, HUB, Project, plug_of
@@ -157,14 +158,15 @@ class Supervisor(Holder):
         self._run_to_end("compose", command, {**os.environ, **environment})
         self._client = docker.from_env(timeout=60)
         self._watch_containers()
-        for service in self._project.ended(self._client):
-            raise LabFailure(f"container {service} ended while the lab came up; see log/{service}.txt")
+        for service, code in self._project.ended(self._client):
+            raise LabFailure(self._container_failed(service, code))
         self._connect()
         plan = replace(self._plan, evidence=EVIDENCE, control=-1, lifeline=-1, resolver=self._resolver())
         if self._order["forced_drops"]:
             data = Path(self._order["forced_drops"]).read_bytes()
             plan = replace(plan, forced_drops=self._project.give(self._client, "forced-drops.json", data))
-        self._ask({"do": "start", "plan": plan.to_json()}, START_SECONDS)
+        waits = sum(service.within_s or 0.0 for service in plan.services)
+        self._ask({"do": "start", "plan": plan.to_json()}, START_SECONDS + waits)
         self._ports = self._project.ports(self._client)
 
     def _resolver(self) -> str | None:
@@ -298,10 +300,17 @@ class Supervisor(Holder):
             return
         facts = json.loads(data)
         if not self._stopping:
-            service, code = facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode")
-            self.failed(
-                f"container {service} ended (exit status {code}), so the lab ended; see log/{service}.txt", service
-            )
+            self._container_failed(facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode"))
+
+    def _container_failed(self, service: str, code: object) -> str:
+        """Note which container ended, how, and what it said last; returns why the lab ends."""
+        try:
+            words = words_of(self._project.output(self._client, service, LAST_LINES))
+        except _NO_ANSWER:
+            words = ""
+        file = self._folder / "log" / f"{service}.txt"
+        text = self.ended(service, f"exit status {code}", f"{words}; its output: {file}", "container ")
+        return self.failed(text, service)
 
     def _take(self, channel: socket.socket, order: dict[str, Any]) -> None:
         if order["do"] == "hold":

@@ -65,6 +65,13 @@ class Holder:
         self._stopping = True
         return self._failure
 
+    def ended(self, name: str, how: str, last_words: str, what: str = "") -> str:
+        """That a part of the lab ended, and so the lab; for people."""
+        guests = {service.name for service in self._plan.services if service.families is not None}
+        hint = "; one that goes on in the background counts as ended: keep it in the foreground"
+        background = hint if name in guests and how == "exit status 0" else ""
+        return f"{what}{name} ended ({how}), so the lab ended{last_words}{background}"
+
     def _check_whole(self) -> None:
         """LabFailure where a part of the lab has ended: what it would answer meanwhile is no lab's answer."""
         if self._failure is not None:

@@ -114,14 +114,17 @@ class Hub:
             self._join(self._plugs[node.name], node, plan)
         engine.start(plan, self._processes.fork)
         for service in plan.services:
-            if closed := self._closed_ports(service, UP_SECONDS):
-                raise LabFailure(f"{service.name} does not listen on {', '.join(closed)} after {UP_SECONDS:g} s")
+            seconds = UP_SECONDS if service.within_s is None else service.within_s
+            if closed := self._closed_ports(service, seconds):
+                raise LabFailure(service.not_up(closed, seconds))
         READY.touch()
 
-    def _closed_ports(self, service: Service, seconds: float) -> list[str]:
-        """Those of its ports on which it does not listen, once that time is over."""
-        answer, _ = self._plugs[service.node].ask("await-ports", ports=service.ports, within=seconds)
-        return list(answer["missing"])
+    def _closed_ports(self, service: Service, seconds: float) -> dict[str, str]:
+        """Those of its ports on which it does not listen, once that time is over, and why they count as closed."""
+        assert self._plan is not None
+        reach = service.reach(self._plan.nodes)
+        answer, _ = self._plugs[service.node].ask("await-ports", ports=service.ports, reach=reach, within=seconds)
+        return dict(answer["missing"])
 
     def _await_plugs(self, names: Sequence[str]) -> None:
         def there() -> bool:

@@ -31,6 +31,7 @@ from lab.topology import Network, Path, parse_paths
 
 RUNTIMES: dict[str, Runtime] = {"netns": netns, "compose": compose}
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+END = "end.json"
 DOWN_SECONDS = 20.0
 FINISH_SECONDS = 360.0
 """What taking a lab down may take, with the ledger of a long netem run inferred on the way."""
@@ -179,11 +180,10 @@ class Lab:
         return self._end_word(evidence).get("part")
 
     def _end_word(self, evidence: FilePath) -> dict[str, Any]:
-        file, deadline = evidence / "end.json", time.monotonic() + DOWN_SECONDS
-        while not file.exists() and self._buried_later and time.monotonic() < deadline:
+        deadline = time.monotonic() + DOWN_SECONDS
+        while not (evidence / END).exists() and self._buried_later and time.monotonic() < deadline:
             time.sleep(0.05)
-        word = json.loads(file.read_text()) if file.exists() else {"reason": "the lab's supervisor was killed"}
-        return dict(word)
+        return end_word(evidence)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -329,6 +329,12 @@ def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
         if fault in left:
             left.remove(fault)
     return left
+
+
+def end_word(evidence: FilePath) -> dict[str, Any]:
+    """Why a lab ended (`reason`) and which part of it ended first (`part`), as it left it with its evidence."""
+    file = evidence / END
+    return dict(json.loads(file.read_text())) if file.exists() else {"reason": "the lab's supervisor was killed"}
 
 
 def sweep() -> list[str]:

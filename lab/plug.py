@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lab import control
-from lab.runtimes import cables, netlink
+from lab.runtimes import cables, listening, netlink
 
 MEETING_POINT = "/run/lab/hub"
 RETRY_SECONDS = 0.05
@@ -104,7 +104,7 @@ class Plug:
             case "resolver":
                 self._resolve_with(order["text"])
             case "await-ports":
-                return {"missing": _await_ports(order["ports"], order["within"])}
+                return {"missing": _await_ports(order["ports"], order.get("reach", ()), order["within"])}
             case "lost":
                 return {"lost": cables.lost_before_engine(order["device"])}
             case unknown:
@@ -125,11 +125,11 @@ def _check_node() -> None:
         raise NodeGone from error
 
 
-def _await_ports(ports: Sequence[str], seconds: float) -> list[str]:
-    """Until all of them listen in this namespace, or the time is over; returns those that do not. NodeGone."""
+def _await_ports(ports: Sequence[str], reach: Sequence[Sequence[str]], seconds: float) -> dict[str, str]:
+    """Until all of them listen in this namespace, or the time is over; then, why each that does not. NodeGone."""
     deadline = time.monotonic() + seconds
     while True:
-        missing = sorted(set(ports) - cables.open_ports())
+        missing = listening.troubles(ports, reach)
         if not missing or time.monotonic() > deadline:
             return missing
         _check_node()

@@ -22,6 +22,8 @@ from lab.errors import LabFailure
 from lab.runtimes import linux
 
 _OUR_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
+LAST_LINES = 3
+_LAST_BYTES = 400
 
 
 class Processes:
@@ -53,6 +55,11 @@ class Processes:
 
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.txt"
+
+    def last_words(self, name: str) -> str:
+        """What a process said last, and where all of its output is; to go behind a sentence about it."""
+        log = self.log(name)
+        return f"{said_last(log)}; its output: {log}"
 
     def running(self, but: Sequence[str] = ()) -> dict[int, str]:
         """Process ids and names."""
@@ -148,6 +155,22 @@ class Processes:
             name = self._children.pop(pid, None)
             if name is not None:
                 self._ended(name, how_ended(status))
+
+
+def said_last(log: Path) -> str:
+    """`; its last words: ...`, of the last lines of its output; nothing where there are none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            return words_of(file.read())
+    except OSError:
+        return ""
+
+
+def words_of(output: bytes) -> str:
+    """As `said_last`, of the end of an output itself."""
+    lines = [line.strip() for line in output[-_LAST_BYTES:].decode(errors="replace").splitlines() if line.strip()]
+    return f"; its last words: {' / '.join(lines[-LAST_LINES:])}" if lines else ""
 
 
 def how_ended(status: int) -> str:

@@ -23,7 +23,7 @@ from lab.engines.base import link_engine
 from lab.errors import LabError, MissingCapability, UsageError
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
-from lab.lab import Lab, new_folder, quiet
+from lab.lab import Lab, end_word, new_folder, quiet
 from lab.moments import Moment, moments
 from lab.report.result import RunResult
 from lab.report.result_file import keep
@@ -119,15 +119,19 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
         except LabError as error:
             if lab is not None and lab.ends_by_itself():
-                # That the server under test died is what the run found out; any other part's death proves nothing.
-                verdict = Verdict.FAIL if lab.part_gone(folder) == stack.OWN else Verdict.INCONCLUSIVE
-                result = replace(result, error=lab.why_gone(folder), verdict=verdict)
+                result = replace(result, error=lab.why_gone(folder), verdict=_verdict_of_end(lab.part_gone(folder)))
             elif isinstance(error, UsageError | MissingCapability):
                 raise
-            else:
-                result = replace(result, error=str(error))
+            else:  # a lab that did not come up left its word too
+                part = end_word(folder).get("part") if lab is None else None
+                result = replace(result, error=str(error), verdict=_verdict_of_end(part))
     result = replace(result, seconds=round(time.monotonic() - started, 3))
     return keep(result)
+
+
+def _verdict_of_end(part: str | None) -> Verdict:
+    """That the server under test died is what the run found out; any other part's death proves nothing."""
+    return Verdict.FAIL if part == stack.OWN else Verdict.INCONCLUSIVE
 
 
 def _for_scenario(options: Options, scenario: Scenario) -> Options:
@@ -162,7 +166,7 @@ def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> L
         publish=stack.CONTROL,
         udp_mode=next((one.mode for one in scenario.workloads if isinstance(one, UdpWorkload)), "ack"),
         forced_drops=options.forced_drops,
-        guest=scenario.server.guest() if scenario.server is not None else None,
+        guest=scenario.guest(),
         progress=options.progress,
     )
 

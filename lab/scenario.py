@@ -162,10 +162,17 @@ AnyEntry = Annotated[
 ]
 
 
+class Ready(Entry):
+    """How long the user's own server may take from its start until it listens."""
+
+    within_ms: Annotated[Milliseconds, Field(gt=0, le=600_000)] = 20_000.0
+
+
 class OwnServer(Entry):
     """The user's own server, in the node `server`: a command (netns), an image or a Compose file's service (compose).
 
-    With an image `command` is what to run in it. The lab is up when the server listens on its port.
+    With an image `command` is what to run in it. The lab is up when the server listens on its port, where other nodes
+    reach it; `ready` says how long that may take.
     """
 
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -174,6 +181,7 @@ class OwnServer(Entry):
     image: Annotated[str, Field(min_length=1)] | None = None
     compose: Annotated[str, Field(min_length=1)] | None = None
     service: Annotated[str, Field(min_length=1)] | None = None
+    ready: Ready = Ready()
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> OwnServer:
@@ -185,8 +193,18 @@ class OwnServer(Entry):
             raise ValueError("names no server; expected command, image, or compose with service")
         return self
 
-    def guest(self) -> Guest:
-        return Guest(OWN, (f"{self.protocol}/{self.port}",), self.command or (), self.image, self.compose, self.service)
+    def guest(self, families: tuple[int, ...] = (4,)) -> Guest:
+        """As a runtime takes it; `families` are the IP versions that it must be reached over, () for any."""
+        return Guest(
+            OWN,
+            (f"{self.protocol}/{self.port}",),
+            self.command or (),
+            self.image,
+            self.compose,
+            self.service,
+            families,
+            self.ready.within_ms / 1e3,
+        )
 
 
 WORKLOADS: dict[str, type[Workload]] = {
@@ -310,6 +328,14 @@ class Scenario(Entry):
                 check_composition(one.beside(other for _, other in placed))
             except UsageError as error:
                 raise Misplaced(("faults", number), f"{error} ({one.path}, at {one.at_ms:g}ms)") from error
+
+    def guest(self) -> Guest | None:
+        """The user's own server, to be reached as the workloads will: at its IPv4 address where they have that."""
+        if self.server is None:
+            return None
+        mine = [one for one in self.workloads if OWN in one.nodes]
+        families = {4 if isinstance(one, CommandWorkload) else one.family for one in mine}
+        return self.server.guest(tuple(sorted(family for family in families if family != "both")))
 
     def placed(self) -> tuple[PlacedFault, ...]:
         """Every fault, on each directed path, in the order of the file."""

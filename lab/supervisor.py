@@ -22,7 +22,7 @@ from lab import relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
 from lab.holder import Holder
-from lab.runtimes import cables, links, linux, netlink
+from lab.runtimes import cables, links, linux, listening, netlink
 from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
 from lab.runtimes.cables import CABLES
 
@@ -90,7 +90,11 @@ class Supervisor(Holder):
             socket.sethostname(space.node.name)
 
         words = [word.replace("{run}", self._plan.evidence or ".") for word in service.argv]
-        self._processes.spawn(service.name, words, enter=enter)
+        try:
+            self._processes.spawn(service.name, words, enter=enter)
+        except LabFailure as error:
+            # A guest's command is what the user wrote.
+            raise (LabFailure if service.families is None else UsageError)(str(error)) from error
 
     def _publish(self, via: str, publications: Sequence[Publication]) -> None:
         fds = [one.fd for one in publications]
@@ -100,25 +104,23 @@ class Supervisor(Holder):
 
     def _await_ports(self, service: Service) -> None:
         """Until each port of the service listens, as its node's own socket tables say."""
-        deadline = time.monotonic() + UP_SECONDS
-        missing = set(service.ports)
-        while missing:
+        seconds = UP_SECONDS if service.within_s is None else service.within_s
+        deadline = time.monotonic() + seconds
+        while True:
             self._processes.step(0)
             if service.name in self._ended or self._stopping:
                 raise LabFailure(self._failure or f"{service.name} stopped while the lab came up")
-            missing &= self._closed_ports(service)
-            if missing and time.monotonic() > deadline:
-                raise LabFailure(
-                    f"{service.name} does not listen on {', '.join(sorted(missing))} after {UP_SECONDS:g} s; "
-                    f"its output: {self._processes.log(service.name)}"
-                )
-            if missing:
-                self._processes.step(_POLL_SECONDS)
+            missing = self._closed_ports(service)
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise LabFailure(service.not_up(missing, seconds) + self._processes.last_words(service.name))
+            self._processes.step(_POLL_SECONDS)
 
-    def _closed_ports(self, service: Service) -> set[str]:
-        """Those of its ports on which it does not listen now."""
+    def _closed_ports(self, service: Service) -> dict[str, str]:
+        """Those of its ports on which it does not listen now, and why they count as closed."""
         with self._spaces[service.node].inside():
-            return set(service.ports) - cables.open_ports()
+            return listening.troubles(service.ports, service.reach(self._plan.nodes))
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -132,7 +134,7 @@ class Supervisor(Holder):
     def _process_ended(self, name: str, how: str) -> None:
         self._ended.add(name)
         if not self._stopping:
-            self.failed(f"{name} ended ({how}), so the lab ended; its output: {self._processes.log(name)}", name)
+            self.failed(self.ended(name, how, self._processes.last_words(name)), name)
 
     def _carry_out(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         match order["do"]:

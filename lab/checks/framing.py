@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
-from lab.checks.messages import Connection, connections
+from lab.checks.messages import Connection, client_errors, connections
 from lab.checks.streams import Stream, streams
 from lab.evidence.evidence import Evidence, Workload
 from services.framing import PeerError, codec
@@ -31,7 +31,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         frames += _judge_arrivals(evidence, workload, seen, wrong, unclear)
         _judge_answers(evidence, workload, seen, wrong)
     if not frames:
-        unclear.append(Finding("no frame arrived"))
+        unclear.append(Finding(f"no frame arrived{client_errors(evidence)}"))
     return conclude("framing", f"{frames} frames whole", wrong, unclear)
 
 

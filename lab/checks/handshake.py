@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.messages import client_errors
 from lab.evidence.evidence import Evidence, Workload
 from lab.packets import ACK, SYN, TCP, Packet
 from lab.units import Milliseconds
@@ -32,7 +33,7 @@ def judge(evidence: Evidence, options: Between) -> CheckResult:
                 text = f"took {taken:.1f} ms, expected {options.at_least_ms:g} ms to {options.at_most_ms:g} ms"
                 wrong.append(Finding(text, where))
     if not times and not unclear:
-        unclear.append(Finding("no handshake was seen"))
+        unclear.append(Finding(f"no handshake was seen{client_errors(evidence)}"))
     span = f"{min(times) / 1e3:.3f} s" + (f" .. {max(times) / 1e3:.3f} s" if len(times) > 1 else "") if times else ""
     bounds = f"within {options.at_least_ms / 1e3:g} s .. {options.at_most_ms / 1e3:g} s"
     return conclude("handshake", f"{span}, {bounds}", wrong, unclear)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
+from lab.checks.messages import client_errors
 from lab.evidence.evidence import Evidence
 
 
@@ -35,7 +36,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         for _, n in sorted(waiting, key=str):
             unclear.append(Finding(f"message {n} has no outcome", workload.client_journal))
     if not later:
-        unclear.append(Finding("nothing was sent after the last fault was gone"))
+        unclear.append(Finding(f"nothing was sent after the last fault was gone{client_errors(evidence)}"))
     return conclude("healed", f"{answered} of {later} sent after the last fault were answered", wrong, unclear)
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from lab.evidence.evidence import Evidence, Workload
 
 Line = dict[str, Any]
+ERRORS_SHOWN = 3
+CLOSED = "closed"
+"""What a UDP client notes of its socket at its end."""
 
 
 @dataclass
@@ -31,6 +34,22 @@ class Connection:
     @property
     def name(self) -> str:
         return f"{self.workload.client_journal}: connection {self.conn}"
+
+
+def client_errors(evidence: Evidence) -> str:
+    """`; the clients' errors: 3x Connection refused`: what their own hosts told TCP and UDP clients; else nothing.
+
+    To go behind a sentence about what they did not send or get.
+    """
+    errors: Counter[str | None] = Counter()
+    for workload in (*evidence.of_kind("tcp"), *evidence.of_kind("udp")):
+        for line in evidence.journal(workload.client_journal):
+            if line["op"] in ("connect", "socket") or (workload.kind == "tcp" and line["phase"] in ("fail", "unknown")):
+                errors[line["why"]] += 1
+    del errors[None], errors[CLOSED]
+    told = [f"{count}x {why}" for why, count in errors.most_common(ERRORS_SHOWN)]
+    more = f", and {len(errors) - ERRORS_SHOWN} other kinds" if len(errors) > ERRORS_SHOWN else ""
+    return f"; the clients' errors: {', '.join(told)}{more}" if told else ""
 
 
 def connections(evidence: Evidence, workload: Workload) -> list[Connection]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
-from lab.checks.messages import Connection, Line, connections
+from lab.checks.messages import Connection, Line, client_errors, connections
 from lab.evidence.evidence import Evidence
 
 
@@ -23,7 +23,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
             )
             wrong += _out_of_order(one, answers, workload.client_journal)
             count += len(answers)
-    unclear = [] if count else [Finding("no message arrived")]
+    unclear = [] if count else [Finding(f"no message arrived{client_errors(evidence)}")]
     return conclude("ordering", f"{count} arrivals in order", wrong, unclear)
 
 

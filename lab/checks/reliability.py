@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
-from lab.checks.messages import Connection, Line, connections
+from lab.checks.messages import Connection, Line, client_errors, connections
 from lab.evidence.evidence import Evidence
 
 
@@ -21,7 +21,8 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         count += asked
         sent = sum(len(one.sent) for one in seen)
         if sent < asked:
-            unclear.append(Finding(f"{asked - sent} of {asked} messages were never sent", workload.client_journal))
+            text = f"{asked - sent} of {asked} messages were never sent{client_errors(evidence)}"
+            unclear.append(Finding(text, workload.client_journal))
         for one in seen:
             if workload.framing == "raw":
                 good += sum(reply["phase"] == "ok" for reply in one.replies)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.messages import client_errors
 from lab.evidence.evidence import Evidence, Workload
 from lab.evidence.pcapng import Capture
 from lab.faults.base import Effect
@@ -48,7 +49,7 @@ def judge(evidence: Evidence, options: UdpOptions) -> CheckResult:
             _judge_answers(evidence, workload, wrong, unclear)
     if not summaries:
         unclear.append(Finding("no UDP workload"))
-    return conclude("udp_accounting", "; ".join(summaries), wrong, unclear)
+    return conclude("udp_accounting", "; ".join(summaries) + client_errors(evidence), wrong, unclear)
 
 
 def _judge_answers(evidence: Evidence, workload: Workload, wrong: list[Finding], unclear: list[Finding]) -> None:
@@ -74,7 +75,7 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
         return ""
     sent = _sent(evidence, workloads)
     if not sent:
-        unclear.append(Finding("the workload sent nothing", workloads[0].client_journal))
+        unclear.append(Finding(f"the workload sent nothing{client_errors(evidence)}", workloads[0].client_journal))
     _compare(sent, there.sent, "sent by the client", "on the wire", wrong, workloads[0].client_journal)
     received = there.delivered
     if journal:

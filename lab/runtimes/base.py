@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -20,12 +20,32 @@ class Service:
     """A program of the lab: the node it lives on, its command, and the ports that must listen before it counts as up.
 
     `ports` are such as `tcp/8080` and `udp/53`. `argv` may hold `{run}`, replaced by the evidence folder.
+
+    A guest's ports must be reached by other nodes, over each of the IP versions `families` or, where that is empty,
+    over any; for None whoever listens will do. It has `within_s` to come up; None is the runtime's usual time.
     """
 
     node: str
     name: str
     argv: tuple[str, ...]
     ports: tuple[str, ...]
+    families: tuple[int, ...] | None = None
+    within_s: float | None = None
+
+    def reach(self, nodes: Sequence[Node]) -> list[list[str]]:
+        """At which addresses it must be reached: at one of each group."""
+        if self.families is None:
+            return []
+        node = next(node for node in nodes if node.name == self.node)
+        addresses = {4: node.ipv4, 6: node.ipv6}
+        return [[addresses[family]] for family in self.families] or [[node.ipv4, node.ipv6]]
+
+    def not_up(self, why: Mapping[str, str], seconds: float) -> str:
+        """That it did not come up, for people; `why` as `lab.runtimes.listening.troubles` says it."""
+        text = f"{self.name} {'; '.join(why.values())} ({seconds:g} s after its start)"
+        if self.families is not None and any("does not listen" in one for one in why.values()):
+            text += f"; a {self.name} that needs longer says so: ready: {{within: 60s}}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,8 @@ class Guest:
     """A server of the user's own, in a node of its own: a command, an image, or a service of a Compose file.
 
     `ports` as those of a `Service`. A runtime takes the way that it can hold, and refuses a guest that has none: with a
-    command and an image, namespaces run the command as it is, containers run it in the image.
+    command and an image, namespaces run the command as it is, containers run it in the image. `families` and `within_s`
+    as those of a `Service`.
     """
 
     node: str
@@ -42,6 +63,8 @@ class Guest:
     image: str | None = None
     compose_file: str | None = None
     service: str | None = None
+    families: tuple[int, ...] = (4,)
+    within_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,8 @@ class Plan:
         data = json.loads(text)
         data["nodes"] = tuple(Node(**node) for node in data["nodes"])
         data["services"] = tuple(
-            Service(**{**one, "argv": tuple(one["argv"]), "ports": tuple(one["ports"])}) for one in data["services"]
+            Service(**{**one, **{name: tuple(value) for name, value in one.items() if isinstance(value, list)}})
+            for one in data["services"]
         )
         data["publications"] = tuple(Publication(**one) for one in data["publications"])
         data["notes"] = tuple(data["notes"])

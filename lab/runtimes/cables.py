@@ -67,16 +67,3 @@ def lost_before_engine(device: str) -> int:
             if name.strip() == device:
                 return int(counts.split()[11])
     return 0
-
-
-def open_ports() -> set[str]:
-    """`tcp/8080`, `udp/53`: TCP listeners and bound UDP sockets of the current network namespace (/proc/net/tcp)."""
-    listening = "0A"
-    ports = set()
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        file = Path(f"/proc/thread-self/net/{table}")
-        for line in file.read_text().splitlines()[1:] if file.exists() else ():
-            fields = line.split()
-            if table.startswith("udp") or fields[3] == listening:
-                ports.add(f"{table[:3]}/{int(fields[1].rpartition(':')[2], 16)}")
-    return ports

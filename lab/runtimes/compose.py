@@ -143,7 +143,10 @@ def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progre
         full = replace(plan, control=control_fd, lifeline=lifeline_fd)
         return json.dumps({"plan": full.to_json(), **order})
 
-    return supervise("lab.compose_supervisor", wish.name, text, [], wish.evidence, progress, READY_SECONDS)
+    return supervise(
+        "lab.compose_supervisor", wish.name, text, [], wish.evidence, progress,
+        READY_SECONDS + (wish.guest.within_s if wish.guest is not None else 0.0),
+    )  # fmt: skip
 
 
 def _guest_settings(guest: Guest) -> dict[str, Any]:
@@ -166,7 +169,9 @@ def _plan(wish: Wish) -> Plan:
     if unknown:
         raise UsageError(f"runtime compose has no node {unknown[0]!r}; its nodes are {', '.join(known)}")
     ports = stack.PORTS | ({wish.guest.node: wish.guest.ports} if wish.guest is not None else {})
-    services = tuple(Service(name, name, (), one) for name, one in ports.items() if name in wish.nodes)
+    services = [Service(name, name, (), one) for name, one in ports.items() if name in wish.nodes]
+    if (guest := wish.guest) is not None:
+        services[-1] = replace(services[-1], families=guest.families, within_s=guest.within_s)
     return Plan(
         name=wish.name,
         engine=wish.engine,
@@ -174,7 +179,7 @@ def _plan(wish: Wish) -> Plan:
         nodes=(),
         ipv4_prefix=0,
         ipv6_prefix=0,
-        services=services,
+        services=tuple(services),
         publications=(),
         control=-1,
         lifeline=-1,

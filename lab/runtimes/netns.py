@@ -22,7 +22,7 @@ from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.runtimes import linux
 from lab.runtimes.base import Guest, Plan, Publication, Service
-from lab.runtimes.standing import Standing, Wish, supervise
+from lab.runtimes.standing import READY_SECONDS, Standing, Wish, supervise
 from lab.topology import Network, Node, free_networks
 
 NAME = "netns"
@@ -155,6 +155,7 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
             [one.fileno() for one in sockets],
             wish.evidence,
             progress,
+            READY_SECONDS + (wish.guest.within_s if wish.guest is not None else 0.0),
         )
     finally:
         for one in sockets:
@@ -169,7 +170,8 @@ def _guest_service(guest: Guest) -> Service:
     program = shutil.which(guest.argv[0])
     if program is None:
         raise UsageError(f"{guest.node}: no command {guest.argv[0]!r} here; install it, or give its path")
-    return Service(guest.node, guest.node, (program, *guest.argv[1:]), guest.ports)
+    argv = (program, *guest.argv[1:])
+    return Service(guest.node, guest.node, argv, guest.ports, guest.families, guest.within_s)
 
 
 def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:

@@ -75,9 +75,14 @@ class Project:
                     found[container.labels[SERVICE_LABEL], protocol, int(number)] = int(place["HostPort"])
         return found
 
-    def ended(self, client: Any) -> list[str]:
-        """The services whose container runs no more."""
-        return [one.labels[SERVICE_LABEL] for one in self._containers(client) if one.status in ("exited", "dead")]
+    def ended(self, client: Any) -> list[tuple[str, int]]:
+        """The services whose container runs no more, and its exit status."""
+        gone = [one for one in self._containers(client) if one.status in ("exited", "dead")]
+        return [(one.labels[SERVICE_LABEL], one.attrs["State"]["ExitCode"]) for one in gone]
+
+    def output(self, client: Any, service: str, lines: int) -> bytes:
+        """The last lines that a service's container wrote."""
+        return bytes(client.containers.get(self.container(service)).logs(tail=lines))
 
     def left(self, client: Any) -> list[str]:
         """What of this project is still there: containers, networks, volumes."""

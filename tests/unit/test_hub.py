@@ -23,7 +23,7 @@ from lab.topology import Node
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
 NODES = (Node("a", "02:1a:b0:00:00:02", "10.0.0.2", "fd00::2"), Node("b", "02:1a:b0:00:00:03", "10.0.0.3", "fd00::3"))
-ANSWERS = {"index": {"index": 7}, "await-ports": {"missing": []}, "lost": {"lost": 0}}
+ANSWERS = {"index": {"index": 7}, "await-ports": {"missing": {}}, "lost": {"lost": 0}}
 
 
 def _retry(act: Callable[[], socket.socket]) -> socket.socket:
@@ -195,7 +195,7 @@ def test_what_a_node_refuses_is_said_with_its_name(hub: Hub) -> None:
 
 
 def test_a_service_that_does_not_listen_is_named(hub: Hub) -> None:
-    hub.plug("a", await_ports={"missing": ["tcp/7"]})
+    hub.plug("a", await_ports={"missing": {"tcp/7": "does not listen on tcp/7"}})
     answer = hub.controller.start(NODES[0], services=(Service("a", "echo", (), ("tcp/7",)),))
     assert "echo does not listen on tcp/7" in answer["error"]
 

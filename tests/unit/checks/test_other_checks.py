@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from lab.errors import UsageError
 from lab.evidence.evidence import Evidence
 from lab.faults import Blackhole, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Rate, Reorder
 from tests.unit.checks.histories import (
+    CLIENT_JOURNAL,
     MESSAGES,
+    TCP,
     UDP,
     TcpHistory,
     datagrams,
@@ -141,6 +144,31 @@ def test_frames_that_the_engine_never_saw_prove_nothing(tmp_path: Path) -> None:
     result = run_check("ledger", {}, Evidence(tmp_path))
     said = "186442 frames of client were lost before the engine saw them"
     assert (result.verdict, result.summary) == (Verdict.INCONCLUSIVE, said)
+
+
+@pytest.mark.parametrize("name", ["reliability", "ordering", "framing"])
+def test_why_nothing_was_sent_is_said(name: str, tmp_path: Path) -> None:
+    """Of the clients' own errors, counted; the most frequent ones where there are many."""
+    record(tmp_path, datagrams(MESSAGES))
+    refused = [
+        {"op": "connect", "phase": "fail", "conn": 1 + n, "n": None, "why": why}
+        for n, why in enumerate(["Connection refused"] * 3 + ["No route to host", "a", "b", "c"])
+    ]
+    write_journal(tmp_path, CLIENT_JOURNAL, refused)
+    write_journal(tmp_path, "journal-tcp-server.jsonl", [])
+    told = run_check(name, {}, Evidence(tmp_path, (replace(TCP, connections=7),)))
+    assert told.verdict == Verdict.INCONCLUSIVE
+    words = "; the clients' errors: 3x Connection refused, 1x No route to host, 1x a, and 2 other kinds"
+    assert words in str(told.findings)
+
+
+def test_why_nothing_was_answered_is_said_of_datagrams(tmp_path: Path) -> None:
+    """An ICMP error is no datagram's own: the socket has it (udp(7))."""
+    evidence = udp_history(tmp_path)
+    with (tmp_path / UDP.client_journal).open("a") as journal:
+        noted = {"t": 1, "op": "socket", "phase": "note", "conn": 0, "n": None, "why": "Connection refused"}
+        journal.write(json.dumps(noted) + "\n")
+    assert run_check("udp_accounting", {}, evidence).summary.endswith("; the clients' errors: 1x Connection refused")
 
 
 def test_no_such_check_and_bad_options_are_the_user_s() -> None:
