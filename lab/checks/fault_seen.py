@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.should_hit import first_it_should_have_hit
 from lab.checks.toxic_seen import toxic_findings
 from lab.evidence.evidence import Evidence
 from lab.evidence.reader import Entry, FaultNote
@@ -30,12 +31,13 @@ def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
     if len(faults) < options.expected:
         unclear.append(Finding(f"{options.expected} faults were asked for, {len(faults)} were set", "ledger.bin"))
     traces = _Traces(evidence)
+    seen = {fault.id: traces.of(fault) for fault in faults}
     for fault in faults:
-        seen = traces.of(fault)
-        if seen is None:
+        found = seen[fault.id] or _by_the_other_way(evidence, fault, [one for one in faults if seen[one.id]])
+        if found is None:
             unclear.append(Finding(f"{fault.describe} on {fault.path} left no trace ({fault.id})", "ledger.bin"))
         else:
-            notes.append(seen)
+            notes.append(found)
     if len(evidence.toxics) < options.toxics:
         unclear.append(Finding(f"{options.toxics} toxics were asked for, {len(evidence.toxics)} were set"))
     for toxic in evidence.toxics:
@@ -43,8 +45,32 @@ def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
         (unclear if unseen else notes).append(finding)
     if len(notes) == 1:
         return conclude("fault_seen", str(notes[0]), unclear=unclear)
-    summary = f"all {len(notes)} left their mark" if notes else "no fault asked"
+    unhit = sum(one is None for one in seen.values())
+    of_all = f"{len(notes) - unhit} of {len(notes)} left their mark, {unhit} had nothing to hit"
+    summary = of_all if unhit else f"all {len(notes)} left their mark" if notes else "no fault asked"
     return conclude("fault_seen", summary, unclear=unclear, notes=notes)
+
+
+STOPS_A_TALK = frozenset({Effect.DROPPED, Effect.INJECTED})
+
+
+def _by_the_other_way(evidence: Evidence, fault: FaultNote, seen: Sequence[FaultNote]) -> Finding | None:
+    """A fault on both ways that stops the talk may find nothing on one of them: the way that was hit proves it.
+
+    Only where nothing was sent, while it stood, that it should have hit: a way that is deaf proves nothing.
+    """
+    source, _, target = fault.path.partition("->")
+    other = next((one for one in seen if _is_same(one, fault) and one.path == f"{target}->{source}"), None)
+    if other is None or not set(fault.leaves) <= STOPS_A_TALK or first_it_should_have_hit(evidence, fault) is not None:
+        return None
+    text = f"{fault.describe} on {fault.path} had nothing to hit: no packet that it is for was sent while it stood"
+    return Finding(f"{text}; {other.path} proves it", "sent.pcapng")
+
+
+def _is_same(one: FaultNote, other: FaultNote) -> bool:
+    """Equal, and there at one time."""
+    ends = [fault.cleared_at or 1 << 63 for fault in (one, other)]
+    return bool(one.asked) and one.asked == other.asked and max(one.set_at, other.set_at) < min(ends)
 
 
 class _Traces:

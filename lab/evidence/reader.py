@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(slots=True)
 class FaultNote:
-    """A fault as the ledger has it: where, what, and from when to when it stood."""
+    """A fault as the ledger has it: where, what, and from when to when it stood. `asked` makes the same fault again."""
 
     id: str
     path: str
@@ -64,6 +64,7 @@ class FaultNote:
     leaves: tuple[Effect, ...]
     reorders: bool
     set_at: int
+    asked: dict[str, Any]
     cleared_at: int | None = None
 
 
@@ -211,6 +212,7 @@ class _Reading:
                     tuple(map(Effect, note["leaves"])),
                     note["reorders"],
                     note["t"],
+                    note.get("asked", {}),  # a ledger from before 2026-12 has none
                 )
                 self._faults[fault.id] = fault
                 self.ledger.faults.append(fault)

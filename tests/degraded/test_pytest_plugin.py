@@ -32,6 +32,17 @@ def test_passes(lab):
     with lab.fault("client<->server", Loss(every=5)):
         ask(lab.address(9000))
 """
+CUT_OFF = """
+from lab.faults import Partition
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 9000), timeout=1)"
+
+def test_cut_off(lab):
+    argv = [sys.executable, "-c", CONNECT, lab.status()["nodes"]["server"]["ipv4"]]
+    with lab.fault("client<->server", Partition()):
+        assert lab.exec("client", argv, stderr=subprocess.DEVNULL).returncode != 0
+    assert lab.exec("client", argv).returncode == 0
+"""
 FAILS = """
 def test_fails(lab):
     with lab.fault("client->server", Loss(every=5)):
@@ -123,6 +134,11 @@ def kept(folder: Path) -> list[Path]:
 def test_what_passed_leaves_nothing(needs_netns: None, tmp_path: Path) -> None:
     counts, told = outcome(PASSES, tmp_path)
     assert (counts, kept(tmp_path)) == ({"passed": 1}, []), told
+
+
+def test_a_partition_leaves_nothing_to_hit_on_the_way_back(needs_netns: None, tmp_path: Path) -> None:
+    counts, told = outcome(CUT_OFF, tmp_path)
+    assert counts == {"passed": 1}, told
 
 
 def test_what_failed_says_where_its_evidence_is(needs_netns: None, tmp_path: Path) -> None:

@@ -191,7 +191,8 @@ class Process:
                 self._faults += 1
                 name = f"f{self._faults}"
                 stays[name] = fault
-                words = {"fault": fault.kind, "describe": fault.describe(), "leaves": sorted(fault.leaves)}
+                words: dict[str, Any] = {"fault": fault.kind, "describe": fault.describe()}
+                words |= {"leaves": sorted(fault.leaves), "asked": fault_to_json(fault)}
                 self._note("fault-set", first, id=name, path=path, reorders=fault.reorders, **words)
         self._active[path] = stays
 

@@ -18,7 +18,7 @@ from struct import Struct
 from lab.engines.flows import FlowNames
 from lab.engines.wire.stages import Forged, Passage, Recorded, walk
 from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step, Transit
-from lab.faults import Fault, check_composition
+from lab.faults import Fault, check_composition, fault_to_json
 from lab.faults.base import Change, Draw, Stage
 from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet, stream_offset
 from lab.sendings import Sendings
@@ -339,6 +339,7 @@ class Core:
             describe=fault.describe(),
             leaves=sorted(fault.leaves),
             reorders=fault.reorders,
+            asked=fault_to_json(fault),
         )
         return active
 

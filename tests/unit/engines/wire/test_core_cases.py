@@ -194,7 +194,8 @@ def test_the_note_of_a_fault_says_all_that_a_check_needs() -> None:
     wire.set(TO_UDP, Latency(delay_ms=20, jitter_ms=5))
     assert wire.recorder.notes == [
         ("fault-set", {"id": "f1", "path": TO_UDP, "t": 0, "fault": "latency", "describe": "latency 20ms jitter 5ms",
-                       "leaves": ["delayed"], "reorders": True}),
+                       "leaves": ["delayed"], "reorders": True,
+                       "asked": {"kind": "latency", "delay_ms": 20, "jitter_ms": 5}}),
     ]  # fmt: skip
 
 
