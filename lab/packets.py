@@ -114,7 +114,9 @@ class Packet:
         self.source, self.target = frame[26:30], frame[30:34]
         self.ip_id = _U16.unpack_from(frame, 18)[0]
         self.l4_at = ETHERNET_HEADER + (frame[14] & 0x0F) * 4
-        self.payload_end = min(len(frame), ETHERNET_HEADER + _U16.unpack_from(frame, 16)[0])
+        # 0: the device cuts the packet into segments, and each has its own length (offload).
+        size = _U16.unpack_from(frame, 16)[0] or len(frame)
+        self.payload_end = min(len(frame), ETHERNET_HEADER + size)
         self.fragment = _U16.unpack_from(frame, 20)[0] & 0x3FFF
         self._parse_transport(first_fragment=not self.fragment & 0x1FFF)
 
@@ -122,7 +124,8 @@ class Packet:
         frame = self.frame
         self.version = 6
         self.source, self.target = frame[22:38], frame[38:54]
-        self.payload_end = min(len(frame), 54 + _U16.unpack_from(frame, 18)[0])
+        size = _U16.unpack_from(frame, 18)[0] or len(frame)  # 0: as for IPv4, or a jumbogram (RFC 2675)
+        self.payload_end = min(len(frame), 54 + size)
         header, at, first = frame[20], 54, True
         while (header in _IPV6_EXTENSIONS or header == _IPV6_FRAGMENT) and at + 8 <= len(frame):
             if header == _IPV6_FRAGMENT:

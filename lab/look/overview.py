@@ -5,6 +5,7 @@ Of one capture from elsewhere it is made batch by batch, so that memory grows wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +46,25 @@ def overview(subject: Subject) -> Overview:
     for side in subject.captures:
         span = int(side.time_ns.max() - side.time_ns.min()) if len(side) else 0
         captures.append(CaptureSize(side.name, len(side), int(side.columns.original.sum()), span))
+    paths = path_facts(subject)
     return Overview(
         tuple(captures),
         subject.start_ns,
         subject.faults,
-        path_facts(subject),
+        paths,
         tuple(Conversations(subject).all) if subject.captures else (),
         subject.unknown,
-        subject.remarks,
+        (*subject.remarks, *_resized(paths)),
     )
+
+
+def _resized(paths: tuple[PathFacts, ...]) -> Iterator[str]:
+    for path in paths:
+        if path.pairing.resized:
+            yield (
+                f"{path.path}: {path.pairing.resized:,} segments arrived in smaller or larger ones, as devices cut and "
+                "join them (offload); they are paired by their sequence numbers"
+            )
 
 
 def overview_of_file(path: Path) -> Overview:

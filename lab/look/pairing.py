@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lab.captures.columns import I64, Flags
 from lab.look.hosts import distinct
+from lab.look.resized import Resized, resized
 from lab.look.subject import Side
 
 _LASTING = (
@@ -28,6 +29,8 @@ class Pairing:
     `of` says for each delivered packet which one it is of `sent` (its place in that array), or -1: nobody sent it.
     `changed` says for each delivered packet whether its bytes are others than were sent. `ambiguous` counts packets
     that were matched by their times alone, because others just like them were sent and not all of them arrived once.
+    `resized` counts segments that arrived in others, larger or smaller: `delivered` has the arrival of the first byte
+    of each, more than once where it holds several, and not those of its other bytes.
     """
 
     sent: I64
@@ -35,6 +38,7 @@ class Pairing:
     of: I64
     changed: Flags
     ambiguous: int = 0
+    resized: int = 0
 
 
 def by_ids(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pairing:
@@ -57,21 +61,40 @@ def match(sent: Side, sent_at: I64, delivered: Side, delivered_at: I64) -> Pairi
 
     First with a CRC-32 of the payload, and of TCP's options, which tell one sending from the next (RFC 7323, 3). Where
     several alike were sent and not all of them arrived once, those are taken whose delay is nearest to the usual one.
-    Then, among those left over, without: an arrival whose headers are like one packet's only is that one, changed. (A
-    datagram without an IP id is like many; changed, it counts as lost, and as never sent.) A payload that either
-    capture cut off is not compared at all.
+    Then, among those left over, TCP segments by their sequence numbers, whatever their sizes (`lab.look.resized`). Then
+    without content: an arrival whose headers are like one packet's only is that one, changed. (A datagram without an IP
+    id is like many; changed, it counts as lost, and as never sent.) A payload that either capture cut off is not
+    compared at all.
     """
     whole = _whole(sent, sent_at) and _whole(delivered, delivered_at)
-    ours, theirs = _groups(_keys(sent, sent_at, whole), _keys(delivered, delivered_at, whole))
+    ours, theirs = _groups(_keys(sent, sent_at, True, whole), _keys(delivered, delivered_at, True, whole))
     of, guessed = _in_order(ours, theirs)
     _take_nearest(of, guessed, ours, theirs, sent.time_ns[sent_at], delivered.time_ns[delivered_at])
+    ambiguous = int(np.isin(ours, guessed).sum())
+    other = resized(sent, sent_at, delivered, delivered_at, of, whole)
     changed = np.zeros(len(of), bool)
     if whole:
-        there = np.flatnonzero(of < 0)
-        alone = _alone(*_groups(_keys(sent, sent_at, False), _keys(delivered, delivered_at[there], False)))
-        of[there] = np.where(np.isin(alone, of), -1, alone)
+        there = np.setdiff1d(np.flatnonzero(of < 0), list(other.pieces))
+        alone = _alone(
+            *_groups(_keys(sent, sent_at, False, False), _keys(delivered, delivered_at[there], False, False))
+        )
+        of[there] = np.where(np.isin(alone, [*of, *other.sent]), -1, alone)
         changed[there] = of[there] >= 0
-    return Pairing(sent_at, delivered_at, of, changed, int(np.isin(ours, guessed).sum()))
+    return _with(Pairing(sent_at, delivered_at, of, changed, ambiguous), other)
+
+
+def _with(pairing: Pairing, other: Resized) -> Pairing:
+    """With the segments that arrived in others."""
+    if not other.pieces:
+        return pairing
+    kept = np.setdiff1d(np.arange(len(pairing.of)), list(other.pieces))
+    place = np.concatenate((kept, np.array(other.delivered, np.int64)))
+    of = np.concatenate((pairing.of[kept], np.array(other.sent, np.int64)))
+    changed = np.concatenate((pairing.changed[kept], np.array(other.changed, bool)))
+    order = np.lexsort((of, place))
+    return Pairing(
+        pairing.sent, pairing.delivered[place[order]], of[order], changed[order], pairing.ambiguous, len(other.sent)
+    )
 
 
 def _whole(side: Side, at: I64) -> bool:
@@ -79,16 +102,15 @@ def _whole(side: Side, at: I64) -> bool:
     return bool(np.all(columns.captured[at] >= columns.original[at]))
 
 
-def _keys(side: Side, at: I64, with_content: bool) -> list[NDArray[np.generic]]:
+def _keys(side: Side, at: I64, with_size: bool, with_content: bool) -> list[NDArray[np.generic]]:
     columns = side.columns
     keys = [getattr(columns, name)[at] for name in _LASTING]
+    if with_size:
+        keys.append(columns.ip_bytes[at])
     if with_content:
         header, payload = columns.tcp_header[at].tolist(), columns.payload[at].tolist()
         places = zip(at.tolist(), header, columns.payload_at[at].tolist(), payload, strict=True)
-        keys += [
-            columns.ip_bytes[at],
-            np.array([_content(side.frame(index), *rest) for index, *rest in places], np.uint32),
-        ]
+        keys.append(np.array([_content(side.frame(index), *rest) for index, *rest in places], np.uint32))
     return keys
 
 

@@ -176,7 +176,7 @@ def _overlap(pairing: Pairing) -> Pairing:
     of = pairing.of[span]
     return Pairing(
         pairing.sent[first : last + 1], pairing.delivered[span], np.where(of < 0, -1, of - first),
-        pairing.changed[span], pairing.ambiguous,
+        pairing.changed[span], pairing.ambiguous, pairing.resized,
     )  # fmt: skip
 
 

@@ -155,3 +155,12 @@ def test_a_forged_reset_is_a_whole_packet(family: int) -> None:
 )
 def test_sequence_numbers_go_round(number: int, of: int, by: int) -> None:
     assert ahead(number, of) == by
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_length_of_0_is_the_whole_frame(family: int) -> None:
+    """As a capture has it of a packet that the device is yet to cut into segments (offload)."""
+    frame = bytearray(tcp(b"x" * 4000, family=family))
+    at = 16 if family == 4 else 18
+    frame[at : at + 2] = bytes(2)
+    assert Packet.parse(bytes(frame)).payload == b"x" * 4000
