@@ -121,13 +121,20 @@ def _check_as_asked(
 
 @cli.command()
 @lab_name
+@click.option("--force", is_flag=True, help="Also where its supervisor is stopped or hangs.")
 @as_json
-def down(name: str, as_json: bool) -> None:
+def down(name: str, force: bool, as_json: bool) -> None:
     """Take a lab down; nothing of it stays but its evidence. No lab of this name is fine too."""
     if name not in control.running():
         swept = sweep()
         words = f"removed what is left of {', '.join(swept)}" if swept else "nothing to do"
         _report({"name": name, "was_up": False, "removed": swept}, f"no lab {name!r} is up; {words}", as_json)
+        return
+    if force:
+        folder = Lab(name).down_by_force()
+        evidence = {"evidence": str(folder)} if folder else {}
+        where = f"; evidence: {_short(str(folder))}" if folder else ""
+        _report({"name": name, "was_up": True, **evidence}, f"{name} is down, by force{where}", as_json)
         return
     status = Lab(name).status()
     end = Lab(name).down()

@@ -276,7 +276,8 @@ class Supervisor(Holder):
             if not self._stopping:
                 # The container's own end says more, and its news may be a moment away.
                 self._processes.wait_until(lambda: self._stopping, 1.0)
-                self.failed(f"{error}, so the lab ended")
+                how = self._ended.get("line")
+                self.failed(f"{f'the line to the hub ended ({how})' if how else error}, so the lab ended")
         if self._line.failed is not None and not self._stopping:
             self.failed(f"{self._line.failed}, so the lab ended")
 

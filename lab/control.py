@@ -10,6 +10,7 @@ import array
 import json
 import os
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
@@ -21,6 +22,10 @@ INSTALLATION = str(Path(__file__).resolve().parents[1])
 """The checkout, or the environment's packages, that this very code is of."""
 _PREFIX = "fault-lab"
 _SIZE = 1 << 20
+_LOOK_SECONDS = 1.0
+"""How often whoever waits for an answer looks whether there can be one."""
+_RETRY_SECONDS = 0.02
+_LISTENS = 0x10000  # __SO_ACCEPTCON of the kernel's include/uapi/linux/net.h, in /proc/net/unix
 _SCM_CREDENTIALS = 2  # unix(7); Python 3.11 does not name it on every build
 _CREDENTIALS = Struct("3i")
 
@@ -79,21 +84,35 @@ def dial(end: str) -> socket.socket:
 def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[str, Any], list[int]]:
     """Send one order; returns the answer and the descriptors that came with it.
 
-    UsageError where no lab of this name is up; LabFailure where it dies meanwhile; where it refuses, what it says.
+    UsageError where no lab of this name is up; LabFailure where it dies meanwhile or does not answer within `timeout`
+    seconds, and as soon as it is seen that its supervisor is stopped; where it refuses, what it says.
     """
+    deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
-        channel.settimeout(timeout)
-        try:
-            channel.connect(address(name))
-        except OSError as error:
-            others = ", ".join(running()) or "none"
-            raise UsageError(f"no lab {name!r} is up (up: {others}); start it with: lab up --name {name}") from error
+        channel.settimeout(_LOOK_SECONDS)
+        while True:
+            try:
+                channel.connect(address(name))
+                break
+            except BlockingIOError:  # unix(7): so many wait to be heard that no more may queue
+                _check_patience(name, deadline)
+                time.sleep(_RETRY_SECONDS)
+            except OSError as error:
+                others = ", ".join(running()) or "none"
+                raise UsageError(
+                    f"no lab {name!r} is up (up: {others}); start it with: lab up --name {name}"
+                ) from error
         if not same_user(channel):
             raise LabFailure(f"lab {name!r}: its control socket belongs to another user; use another --name")
         try:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             channel.send(json.dumps(order).encode())
-            answer, fds = receive(channel)
+            while True:
+                try:
+                    answer, fds = receive(channel)
+                    break
+                except TimeoutError:
+                    _check_patience(name, deadline)
         except OSError as error:
             raise LabFailure(f"lab {name!r} gave no answer: {error}") from error
     if answer is None:
@@ -101,6 +120,47 @@ def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[s
     if "error" in answer:
         raise from_message(answer)
     return answer, fds
+
+
+def _check_patience(name: str, deadline: float) -> None:
+    """LabFailure where the lab can't answer, or has not until the deadline: what is wrong, and what helps."""
+    force = f"end the lab with: lab down --force --name {name}"
+    supervisors = holders(name)
+    for pid in supervisors:
+        if _state(pid) in ("T", "t"):  # proc(5)
+            raise LabFailure(
+                f"lab {name!r} gives no answer: its supervisor (process {pid}) is stopped; "
+                f"let it go on with: kill -CONT {pid}; or {force}"
+            )
+    if time.monotonic() > deadline:
+        who = " ".join(str(pid) for pid in supervisors) or "none"
+        raise LabFailure(f"lab {name!r} is busy: its supervisor (process {who}) does not answer; wait, or {force}")
+
+
+def holders(name: str) -> list[int]:
+    """The processes of this user's that hold the lab's listening socket: its supervisor, once the lab stands."""
+    wanted = set()
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        fields = line.split(" ")
+        if fields[-1] == f"@{address(name)[1:]}" and int(fields[3], 16) & _LISTENS:
+            wanted.add(f"socket:[{line.split()[6]}]")
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and _has(folder, wanted)]
+
+
+def _has(process: Path, links: set[str]) -> bool:
+    """Whether a descriptor of this process is one of these."""
+    try:
+        return any(str(entry.readlink()) in links for entry in (process / "fd").iterdir())
+    except OSError:  # it is another user's, or ends
+        return False
+
+
+def _state(pid: int) -> str:
+    """The state of a process in a letter of proc(5); empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

@@ -8,13 +8,15 @@ with Lab.up("mine") as lab:
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import product
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +35,8 @@ RUNTIMES: dict[str, Runtime] = {"netns": netns, "compose": compose}
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 END = "end.json"
 DOWN_SECONDS = 20.0
+FORCE_SECONDS = 30.0
+"""What a supervisor that was told to end by force has for that, until it is killed."""
 FINISH_SECONDS = 360.0
 """What taking a lab down may take, with the ledger of a long netem run inferred on the way."""
 
@@ -138,6 +142,30 @@ class Lab:
             self.end = answer["end"]
             _await_end(pid, self.name)
         return self.end
+
+    def down_by_force(self) -> FilePath | None:
+        """End a lab whose supervisor may not answer; returns the folder of its evidence, where that is known.
+
+        A supervisor that is stopped is let go on and told to end (SIGTERM), so that all evidence is kept. One that does
+        not end so is killed: then there is the evidence that was on disk, and in Compose what the hub has.
+        """
+        folder = None
+        with ExitStack() as opened:
+            held = [(pid, os.pidfd_open(pid)) for pid in control.holders(self.name)]
+            for pid, fd in held:
+                opened.callback(os.close, fd)
+                folder = _evidence_of(pid) or folder
+            for signals in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
+                for number, (_, fd) in product(signals, held):
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(fd, number)
+                deadline = time.monotonic() + FORCE_SECONDS
+                while not self.is_gone() and time.monotonic() < deadline:
+                    time.sleep(0.02)
+        if not self.is_gone():
+            raise LabFailure(f"lab {self.name!r} can't be ended: who holds it is another user's process")
+        sweep()
+        return folder
 
     def __enter__(self) -> Self:
         return self
@@ -410,6 +438,15 @@ def _await_end(pid: int, name: str) -> None:
         if time.monotonic() > deadline:
             raise LabFailure(f"lab {name!r}: its supervisor (process {pid}) did not end within {DOWN_SECONDS:g} s")
         time.sleep(0.002)
+
+
+def _evidence_of(pid: int) -> FilePath | None:
+    """The folder in which a supervisor writes its own output: its standard error says so when nothing else answers."""
+    try:
+        log = FilePath(f"/proc/{pid}/fd/2").readlink()
+    except OSError:
+        return None
+    return log.parent if log.name == "supervisor.txt" else None
 
 
 def _is_zombie(pid: int) -> bool:

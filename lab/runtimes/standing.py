@@ -122,10 +122,7 @@ def _await_ready(
         except TimeoutError as error:
             raise LabFailure(f"the lab was not ready within {seconds:g} s; see {errors}") from error
         if not data:
-            words = errors.read_text(errors="replace").strip().splitlines()
-            raise LabFailure(
-                f"the supervisor ended (exit status {status}): {words[-1] if words else 'no reason given'}"
-            )
+            raise LabFailure(f"the lab's supervisor {_how_it_ended(status, errors)}")
         message = json.loads(data)
         if "progress" in message:
             progress(message["progress"])
@@ -134,6 +131,14 @@ def _await_ready(
             return
         _await_end(ours)
         raise from_message(message)
+
+
+def _how_it_ended(status: int, errors: Path) -> str:
+    """In words, of a supervisor that said nothing: `status` is that of the program that started it and let it go."""
+    text = errors.read_text(errors="replace")
+    if status > 0 or "Traceback" in text:  # Python says why a program ends; only a signal leaves it no time for that
+        return f"ended (exit status {status}): {text.strip().splitlines()[-1] if text.strip() else 'no reason given'}"
+    return "was killed before the lab was up: by SIGKILL, which the kernel also sends when memory runs out"
 
 
 def _await_end(ours: socket.socket) -> None:
