@@ -17,6 +17,7 @@ from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 from pydantic import ValidationError
 
 from lab import compare as compare_
@@ -131,6 +132,8 @@ def down(name: str, force: bool, as_json: bool) -> None:
         _report({"name": name, "was_up": False, "removed": swept}, f"no lab {name!r} is up; {words}", as_json)
         return
     if force:
+        if click.get_current_context().get_parameter_source("name") is ParameterSource.DEFAULT:
+            raise UsageError(f"lab down --force: which lab? expected --name {name}, or another name")
         folder = Lab(name).down_by_force()
         evidence = {"evidence": str(folder)} if folder else {}
         where = f"; evidence: {_short(str(folder))}" if folder else ""
