@@ -7,6 +7,7 @@ A mistake of the user's gets one line on standard error.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,7 @@ from lab.topology import DEFAULT_IPV4, DEFAULT_IPV6, Network
 from lab.units import DURATIONS_MS, PERCENT, parse_quantity
 from lab.yaml_file import parse_yaml
 
+LONGEST_LINE = 2000
 GRID_WIDTH = 160
 """Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -276,7 +278,7 @@ def fault_clear(name: str, as_json: bool, path: str | None) -> None:
 
 def _asked(shorts: dict[str, str], jitter: str | None) -> list[tuple[str, Any]]:
     given: list[tuple[str, Any]] = [
-        (kind.replace("_", "-"), int(value) if value.isdigit() else value)
+        (kind.replace("_", "-"), int(value) if re.fullmatch("[0-9]{1,18}", value) else value)
         for kind, value in shorts.items()
         if value is not None
     ]
@@ -580,6 +582,14 @@ def _report(facts: dict[str, Any], line: str, as_json: bool) -> None:
         echo(line)
 
 
+def _complain(error: object) -> None:
+    """One line about what went wrong, not much longer than a screen even where it quotes what was given."""
+    text = str(error)
+    say(
+        f"lab: {text if len(text) <= LONGEST_LINE else f'{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}'}"
+    )
+
+
 def _no_command(error: click.exceptions.NoArgsIsHelpError) -> str:
     context = error.ctx
     assert context is not None and isinstance(context.command, click.Group)
@@ -594,13 +604,13 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
-        say(f"lab: {_no_command(error)}")
+        _complain(_no_command(error))
         sys.exit(2)
     except click.ClickException as error:
-        say(f"lab: {' '.join(error.format_message().split())}")
+        _complain(" ".join(error.format_message().split()))
         sys.exit(2)
     except LabError as error:
-        say(f"lab: {error}")
+        _complain(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -271,7 +271,7 @@ def _between_ns(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--between {text}: {error}") from error
     if end < begin:
         raise UsageError(f"--between {text}: ends before it begins; expected FROM..TO, such as 1s..2s")
-    return round(begin), round(end)
+    return round(min(begin, _FOREVER)), round(min(end, _FOREVER))
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

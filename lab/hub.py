@@ -36,7 +36,6 @@ READY = Path("/run/lab/ready")
 LOG = Path("/tmp/log")
 UP_SECONDS = 60.0
 PLUG_SECONDS = 10.0
-_SIZE = 1 << 17
 
 
 class PlugIn:

@@ -34,6 +34,8 @@ from lab.topology import Network, Path, parse_paths
 RUNTIMES: dict[str, Runtime] = {"netns": netns, "compose": compose}
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 END = "end.json"
+LONGEST_MS = 86_400_000.0
+"""For which the engine itself can clear a fault: its loop waits for no more than 24 days (epoll_wait(2))."""
 DOWN_SECONDS = 20.0
 FORCE_SECONDS = 30.0
 """What a supervisor that was told to end by force has for that, until it is killed."""
@@ -311,9 +313,12 @@ class Lab:
     def set_faults(self, path: str, *faults: Fault, for_ms: float | None = None) -> None:
         """Make `faults` all that is on the path (`a->b`, or `a<->b` for both ways); none clears it.
 
-        With `for_ms` the engine itself clears the path after that time, whatever becomes of this process.
+        With `for_ms`, at most a day, the engine itself clears the path after that time, whatever becomes of this
+        process.
         """
         check_composition(faults)
+        if for_ms is not None and not 0 <= for_ms <= LONGEST_MS:
+            raise UsageError(f"faults for {for_ms:g}ms: expected 0ms to {LONGEST_MS:g}ms (a day)")
         for one in self._paths(path):
             order = {"do": "set", "path": str(one), "faults": [fault_to_json(fault) for fault in faults]}
             control.ask(self.name, order if for_ms is None else {**order, "for_ms": for_ms})

@@ -45,7 +45,8 @@ class Entry(BaseModel):
 
 def refuse_unknown(given: Iterable[str], model: type[BaseModel], where: Where = ()) -> None:
     """Misplaced for the first name that is no field of `model`, with the names that are."""
-    aliases = [field.alias or name for name, field in model.model_fields.items()]
+    written = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    aliases = [field.alias or name for name, field in written.items()]
     for name in given:
         if name not in aliases and name not in model.model_fields:
             raise Misplaced((*where, name), f"no such field; expected one of {', '.join(aliases)}{hint(name, aliases)}")

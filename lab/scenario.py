@@ -48,6 +48,7 @@ __all__ = [
 
 FOREVER = float("inf")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+NAMES = "expected lower-case letters, digits and '-', at most 40"
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,7 @@ class Scenario(Entry):
     @model_validator(mode="after")
     def _makes_sense(self) -> Scenario:
         if not NAME.fullmatch(self.name):
-            raise Misplaced(("name",), f"found {self.name!r}; expected lower-case letters, digits and '-', at most 40")
+            raise Misplaced(("name",), f"found {shown(self.name)}; {NAMES}")
         modes = {one.mode for one in self.workloads if isinstance(one, UdpWorkload) and one.target != OWN}
         if len(modes) > 1:
             raise Misplaced(("workload",), "UDP workloads ask for mode ack and echo; expected one, the server has one")
@@ -365,6 +366,10 @@ def _scenario(file: YamlFile, name: str) -> Scenario:
         raise UsageError(f"{file.name}:1: found {shown(file.data)}; expected a scenario's fields, such as name: value")
     if "source" in file.data:
         raise UsageError(_line(file, ("source",), "no such field; remove it"))
+    if "name" not in file.data and not NAME.fullmatch(name):
+        raise UsageError(
+            f"{file.name}:1: name: missing, and the file's own, {shown(name)}, can't stand for it; {NAMES}; add it"
+        )
     fields = {"name": name, **file.data, "source": file.text}
     try:
         return Scenario.model_validate(fields, context={"typed": True})
@@ -381,8 +386,8 @@ def _first_problem(file: YamlFile, error: ValidationError) -> str:
 
 def _line(file: YamlFile, where: Where, text: str) -> str:
     place, line = file.locate(where)
-    # A field that is missing stands nowhere (nor does a name taken from the file's): it is named all the same.
-    absent = (where[-1],) if text.startswith("missing") or (where == ("name",) and not place) else ()
+    # A field that is missing stands nowhere: it is named all the same.
+    absent = (where[-1],) if text.startswith("missing") else ()
     name = dotted((*place, *absent))
     return f"{file.name}:{line}: {name + ': ' if name else ''}{text}"
 

@@ -31,7 +31,10 @@ def parse_quantity(text: str, units: Mapping[str, float], example: str) -> float
             what = f"has the unknown unit {unit!r}" if unit else "has no unit"
             raise ValueError(f"{text!r} {what}; expected one of {', '.join(units)}, such as {example}")
         unit = lower[unit.lower()]
-    return float(number) * units[unit]
+    value = float(number) * units[unit]
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is too large; expected a smaller number, such as {example}")
+    return value
 
 
 def _quantity(units: Mapping[str, float], example: str) -> BeforeValidator:

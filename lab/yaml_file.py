@@ -13,11 +13,17 @@ from typing import Any
 import yaml
 
 from lab.errors import UsageError
-from lab.problems import Where
+from lab.problems import Where, shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+MAX_VALUES = 20_000
+"""Lists, mappings, names and scalars: Python takes a minute for a MiB of them."""
+MAX_NUMBER = 1000
+"""Characters of a number; Python prints no integer of more than 4,300 digits, and reads such a one from any base."""
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+
+_NUMBERS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float")}
 
 
 @dataclass
@@ -80,8 +86,8 @@ def _read(path: Path) -> str:
 
 
 def _check_events(file: YamlFile) -> None:
-    """Depth, anchors and tags are refused before anything is built of them: small files can be huge inside."""
-    depth = 0
+    """Depth, size, anchors and tags are refused before anything is built of them: small files can be huge inside."""
+    depth = values = 0
     for event in yaml.parse(file.text, Loader=yaml.SafeLoader):
         at = f"{file.name}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if getattr(event, "anchor", None) is not None:
@@ -92,6 +98,9 @@ def _check_events(file: YamlFile) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MAX_VALUES:
+            raise UsageError(f"{at}: more than {MAX_VALUES:,} values in one file; expected a scenario's few")
         if depth > MAX_DEPTH:
             raise UsageError(f"{at}: nested deeper than {MAX_DEPTH} levels; expected a scenario's few")
 
@@ -111,11 +120,16 @@ class _Builder:
             return [self.plain(item, (*where, number)) for number, item in enumerate(node.value)]
         if node.tag not in _PLAIN:
             return str(node.value)
+        at = f"{self._file.name}:{node.start_mark.line + 1}"
+        if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
+            raise UsageError(f"{at}: a number that is too long; expected a shorter one")
         try:
             return self._loader.construct_object(node)
-        except ValueError as error:
-            line = node.start_mark.line + 1
-            raise UsageError(f"{self._file.name}:{line}: a number that is too long; expected a shorter one") from error
+        except (
+            ValueError,
+            OverflowError,
+        ) as error:  # YAML 1.1 takes `0x_` for a number, and `1:1:1.5` for one of base 60
+            raise UsageError(f"{at}: found {shown(node.value)}, which is no number; put text into quotes") from error
 
     def _mapping(self, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
         data: dict[str, Any] = {}

@@ -220,10 +220,3 @@ class _Reading:
                 self._faults[note["id"]].cleared_at = note["t"]
             case "end":
                 self.ledger.complete = True
-
-
-def departed(ledger: Ledger) -> Iterator[tuple[int, int, int]]:
-    """(packet, copy, time) of every copy that left."""
-    for entry in ledger.entries:
-        for copy, left in entry.departures:
-            yield entry.packet, copy, left

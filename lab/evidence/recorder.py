@@ -116,10 +116,6 @@ class FileRecorder:
         comment = self._comment("delivered", acts, transit)
         self._capture(self._delivered, path.target, frame, transit.packet_id, comment, now)
 
-    def refused(self, path: str, packet_id: int, error: str) -> None:
-        """The target's device did not take a frame already recorded as delivered."""
-        self.note("refused", path=path, packet=packet_id, error=error)
-
     def note(self, kind: str, **fields: object) -> None:
         text = json.dumps({"note": kind, **fields}, separators=(",", ":")).encode()
         self._ledger.parts.append(ledger.NOTE_HEADER.pack(ledger.NOTE, 0, 0, len(text)) + text)

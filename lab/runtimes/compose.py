@@ -105,7 +105,7 @@ def _check_image(client: Any, name: str) -> None:
 
 
 def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
-    """See `lab.runtimes.base.Runtime`."""
+    """See `lab.runtimes.standing.Runtime`."""
     client = engine()
     try:
         sweep(client)

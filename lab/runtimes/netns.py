@@ -120,7 +120,7 @@ def _bound_to(kind: int, port: int) -> socket.socket:
 
 
 def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
-    """See `lab.runtimes.base.Runtime`."""
+    """See `lab.runtimes.standing.Runtime`."""
     network = wish.network if wish.network is not None else next(free_networks(host_routes()), Network())
     check_network(network)
     nodes = network.nodes(wish.nodes)

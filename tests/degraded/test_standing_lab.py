@@ -175,6 +175,14 @@ def test_a_fault_set_for_a_time_ends_by_itself(clean: Lab) -> None:
     assert not clean.faults()
 
 
+def test_a_fault_for_longer_than_the_engine_can_wait_is_refused(clean: Lab) -> None:
+    """Its loop could not even wait for so long, and the lab would end."""
+    for for_ms in (1e300, 86_400_001.0, -1.0):
+        with pytest.raises(UsageError, match=r"expected 0ms to .* \(a day\)"):
+            clean.set_faults("client->tcp-server", Loss(percent=100), for_ms=for_ms)
+    assert clean.faults() == {}
+
+
 def test_faults_nest_and_leave_what_was_there(clean: Lab) -> None:
     outer, inner = Latency(delay_ms=1), Drop(match=Match(payload="never said"))
     with clean.fault("client<->tcp-server", outer):

@@ -147,6 +147,28 @@ COMMANDS = [
 """.strip().splitlines()
 ]
 COMMANDS.append(f"fault set client->tcp-server --fault {'[' * 5000}")
+HUGE = "9" * 5000
+COMMANDS += [
+    command.replace("HUGE", HUGE)
+    for command in """
+    up --seed HUGE
+    up --network HUGE
+    up --out HUGE
+    run HUGE
+    run tcp-loss --jobs HUGE
+    compare --loss HUGE%
+    fault set client->tcp-server --cut HUGE --name nobody
+    fault set client->tcp-server --reset ² --name nobody
+    fault set client->tcp-server --loss HUGE% --name nobody
+    fault set client->tcp-server --latency HUGEms --name nobody
+    fault set client->tcp-server --rate HUGEmbit --name nobody
+    fault set client->tcp-server --blackhole HUGEB --name nobody
+    fault set client->tcp-server --loss 5% --for HUGEs --name nobody
+    fault set client->tcp-server --fault 'loss: {every: 0xHUGE}' --name nobody
+    inspect nowhere --packet HUGE
+    inspect nowhere --between 0s..HUGEs
+    """.strip().splitlines()
+]
 
 
 def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -162,7 +184,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert told.out == ""
     line, end, rest = told.err.partition("\n")
     assert (end, rest) == ("\n", ""), told.err
-    assert line.startswith("lab: ")
+    assert line.startswith("lab: ") and len(line) < 2000
     assert stood_up == []
     return line
 

@@ -143,6 +143,7 @@ def test_one_flow_a_line_each(run: Path) -> None:
         (["--port", "8082", "--between", "2ms..3ms"], [3, 4]),
         (["--between", "..1ms"], [1, 2]),
         (["--between", "5ms.."], [6, 7]),
+        (["--between", f"5ms..{10**200}s"], [6, 7]),
         (["--flow", "2", "--only", "dropped"], [7]),
     ],
 )

@@ -32,7 +32,7 @@ from lab.scenario import (
 from lab.schema import results_schema, scenario_schema
 from lab.topology import Path as LabPath
 from lab.yaml_file import parse_yaml
-from tests.broken_scenarios import FAULTS, FILES, GOOD, WORKLOADS, with_faults, with_workload
+from tests.broken_scenarios import FAULTS, FILES, GOOD, HEAD, WORKLOADS, with_faults, with_workload
 
 ROOT = Path(__file__).resolve().parents[2]
 THERE, BACK = LabPath("client", "tcp-server"), LabPath("tcp-server", "client")
@@ -245,6 +245,29 @@ def test_the_first_problem_is_told_and_the_others_counted() -> None:
     assert line.endswith("(and 3 more)")
 
 
+PLACES = (
+    HEAD + "FIELD: 1",
+    HEAD + "server: {FIELD: 1}",
+    *(with_workload(f"{kind}: {{FIELD: 1}}") for kind in ("tcp", "udp", "dns", "command")),
+    with_faults("{on: client->tcp-server, FIELD: 1}"),
+    *(with_faults(f"{{on: client->tcp-server, {kind}: {{FIELD: 1}}}}") for kind in KINDS),
+    with_faults("{on: client->tcp-server, loss: {percent: 1%, match: {FIELD: 1}}}"),
+    with_faults('{on: "toxiproxy:8082", toxic: {type: slicer, FIELD: 1}}'),
+    HEAD.replace("[reliability]", "[{delay: {FIELD: 1}}]"),
+)
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_a_field_that_an_error_offers_is_one(text: str) -> None:
+    offered = re.search("expected (?:one of )?([a-z0-9_, -]+)", complaint(text.replace("FIELD", "fieldd")))
+    assert offered is not None
+    for name in offered[1].split(", "):
+        try:
+            scenario(text.replace("FIELD", name))
+        except UsageError as error:
+            assert "no such" not in str(error), name
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
@@ -270,7 +293,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_file_name_that_is_no_scenario_name_needs_a_name(tmp_path: Path) -> None:
     file = tmp_path / "My Test.yaml"
     file.write_text(GOOD)
-    with pytest.raises(UsageError, match="name: found 'My Test'"):
+    with pytest.raises(UsageError, match=":1: name: missing, and the file's own, 'My Test', can't stand for it"):
         load_scenario(file)
     file.write_text("name: my-test\n" + GOOD)
     assert load_scenario(file).name == "my-test"
