@@ -33,7 +33,8 @@ class Columns:
 
     Of IP (RFC 791, RFC 8200): `ip` (4, 6, or 0 for no IP), addresses as two big-endian halves (an IPv4 address is in
     the low one), `protocol` (after IPv6's extension headers), `ttl` (or hop limit), `ip_id`, `ip_bytes` (the packet's
-    whole size by its header), `fragment` (offset in bytes), `more_fragments`.
+    whole size by its header), `fragment` (offset in bytes), `more_fragments`. Of what is not IP: `ethertype` (or the
+    length that Ethernet has in its place).
 
     Of TCP and UDP (RFC 9293, RFC 768): ports, `payload_at` (offset in the frame) and `payload` (bytes, by the headers;
     what was captured may be less). Of TCP: `seq`, `ack`, `flags` (low nine bits: NS to FIN), `window` (unscaled),
@@ -61,6 +62,7 @@ class Columns:
     ip_bytes: U32
     fragment: U16
     more_fragments: Flags
+    ethertype: U16
     source_port: U16
     target_port: U16
     payload_at: U32

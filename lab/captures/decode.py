@@ -40,6 +40,7 @@ def decode(window: Window, frames: Frames, number: int) -> Columns:
     """The columns of frames that lie in the window; `number` is the first one's in its file."""
     batch = _Batch(window, frames, number)
     batch.link_layer()
+    batch.note_what_is_no_ip()
     batch.ipv4()
     batch.ipv6()
     batch.tcp()
@@ -95,6 +96,10 @@ class _Batch:
             if read := _LINKS.get(link_type):
                 read(self, np.flatnonzero(types == link_type))
         self._vlans()
+
+    def note_what_is_no_ip(self) -> None:
+        other = (self.kind != IPV4) & (self.kind != IPV6)
+        self.columns.ethertype[other] = self.kind[other]
 
     def ethertype(self, who: I64, at: int, header: int) -> None:
         """A link header of so many bytes with an ethertype in it."""
@@ -282,3 +287,8 @@ _LINKS: dict[int, Callable[[_Batch, I64], None]] = {
     276: lambda batch, who: batch.ethertype(who, 0, 20),
 }
 """By LINKTYPE_ value: Ethernet, raw IP, BSD loopback, Linux cooked v1 and v2."""
+
+
+def is_read(link_types: NDArray[np.uint16]) -> Flags:
+    """Of LINKTYPE_ values: whether what is behind their header is read."""
+    return np.isin(link_types, list(_LINKS))

@@ -100,10 +100,7 @@ class Flows:
         """The next batch. In no flow are later fragments of TCP and UDP, and headers that were cut off."""
         count = len(columns)
         out = FlowColumns(np.full(count, -1, np.int32), np.zeros(count, np.int8), np.zeros(count, np.bool_))
-        tcp = (columns.protocol == TCP) & (columns.tcp_header > 0)
-        udp = (columns.protocol == UDP) & (columns.payload_at > 0)
-        other = (columns.ip_bytes > 0) & ~np.isin(columns.protocol, _WITH_PORTS)
-        who = np.flatnonzero(tcp | udp | other)
+        who = np.flatnonzero(in_a_flow(columns))
         if len(who):
             self._group(columns, who, out)
             self._count(columns, who, out)
@@ -151,20 +148,28 @@ class Flows:
     def _count(self, columns: Columns, who: I64, out: FlowColumns) -> None:
         flow, side, time = out.flow[who], out.side[who], columns.time_ns[who]
         places, group = np.unique(flow, return_inverse=True)
-        last = np.zeros(len(places), np.int64)
-        last[group] = np.arange(len(who))
+        by_flow = np.argsort(group, kind="stable")
+        begins = np.searchsorted(group[by_flow], np.arange(len(places)))
+        ends = np.maximum.reduceat(time[by_flow], begins).tolist()
         slot = group * 2 + side
         sums = [
             np.bincount(slot, weights, 2 * len(places)).astype(np.int64).reshape(-1, 2).tolist()
             for weights in (None, columns.ip_bytes[who], columns.payload[who])
         ]
-        ends = time[last].tolist()
         for at, place in enumerate(places.tolist()):
             of = self.all[place]
             of.last_ns = max(of.last_ns, ends[at])
             for total, added in zip((of.packets, of.bytes, of.payload), sums, strict=True):
                 total[0] += added[at][0]
                 total[1] += added[at][1]
+
+
+def in_a_flow(columns: Columns) -> Flags:
+    """Which packets are: those whose TCP or UDP header is there, or that are of another protocol over IP."""
+    tcp = (columns.protocol == TCP) & (columns.tcp_header > 0)
+    udp = (columns.protocol == UDP) & (columns.payload_at > 0)
+    other = (columns.ip_bytes > 0) & ~np.isin(columns.protocol, _WITH_PORTS)
+    return np.asarray(tcp | udp | other)
 
 
 def _keys(columns: Columns, who: I64) -> tuple[NDArray[Any], Flags]:

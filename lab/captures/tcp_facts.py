@@ -112,7 +112,7 @@ class TcpDirection:
             newest = -1 if end == self._doubtful else since
             if end == self._doubtful:
                 self._doubtful = -1
-        if newest >= 0 and self._doubtful < 0:
+        if 0 <= newest <= now and self._doubtful < 0:  # clocks go back
             self._rtt_time.append(now)
             self._rtt.append(now - newest)
         self.stream.acknowledged(ack)

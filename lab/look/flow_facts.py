@@ -84,7 +84,7 @@ def flow_facts(flow: Flow, tcp: TcpFacts | None, start_ns: int, name: Callable[[
         (flow.bytes[0], flow.bytes[1]),
         flow.first_ns - start_ns,
         flow.last_ns - start_ns,
-        tcp.handshake.took_ns if tcp and tcp.handshake else None,
+        tcp.handshake.took_ns if tcp and tcp.handshake and tcp.handshake.took_ns >= 0 else None,
         (_side(tcp.sides[0]), _side(tcp.sides[1])) if tcp else None,
     )
 

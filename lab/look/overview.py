@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.captures.files import CaptureFile
 from lab.captures.flows import Endpoint
+from lab.captures.noticed import Noticed
 from lab.captures.tcp import TcpAnalysis
 from lab.look.conversations import Conversations
 from lab.look.flow_facts import FlowFacts, end_name, flow_facts
@@ -69,7 +70,7 @@ def _resized(paths: tuple[PathFacts, ...]) -> Iterator[str]:
 
 def overview_of_file(path: Path) -> Overview:
     """Of one capture, without a ledger. UsageError where it is none."""
-    file, analysis = CaptureFile(path), TcpAnalysis()
+    file, analysis, noticed = CaptureFile(path), TcpAnalysis(), Noticed()
     packets = octets = 0
     first: int | None = None
     last = 0
@@ -79,6 +80,7 @@ def overview_of_file(path: Path) -> Overview:
         first = min(int(columns.time_ns.min()), first if first is not None else int(columns.time_ns[0]))
         last = max(last, int(columns.time_ns.max()))
         analysis.feed(file, columns)
+        noticed.feed(columns)
     start, names = first or 0, file.names
 
     def name(end: Endpoint) -> str:
@@ -86,5 +88,5 @@ def overview_of_file(path: Path) -> Overview:
 
     flows = tuple(flow_facts(flow, analysis.tcp.get(flow.index), start, name) for flow in analysis.flows)
     size = CaptureSize(path.name, packets, octets, last - start if packets else 0)
-    problems = tuple(f"{path.name}: {problem}" for problem in file.problems)
+    problems = tuple(f"{path.name}: {problem}" for problem in file.problems + noticed.notes)
     return Overview((size,), start, (), (), flows, (NO_LEDGER, ONE_END), problems)

@@ -20,6 +20,7 @@ import numpy as np
 
 from lab.captures.columns import I32, I64, U64, Columns, Flags, joined
 from lab.captures.files import CaptureFile
+from lab.captures.noticed import Noticed
 from lab.errors import LabError, UsageError
 from lab.evidence.reader import FaultNote, Ledger, read_ledger
 from lab.look.decisions import Decisions, decisions
@@ -245,7 +246,9 @@ class _Reading:
     def columns(self, file: CaptureFile, path: Path) -> tuple[CaptureFile, Path, Columns]:
         columns = joined(Columns, list(file.batches()))
         self._hosts.learn(file.names)
-        self.problems += [f"{path.name}: {problem}" for problem in file.problems]
+        noticed = Noticed()
+        noticed.feed(columns)
+        self.problems += [f"{path.name}: {problem}" for problem in file.problems + noticed.notes]
         return file, path, columns
 
     def sides(self, read: Sequence[tuple[CaptureFile, Path, Columns] | None]) -> list[Side | None]:

@@ -91,7 +91,7 @@ def test_other_link_types_have_no_ip(path: Path) -> None:
 
 
 def test_no_ip(path: Path) -> None:
-    assert one(path, changed(TCP4, 12, "0806")) == {}
+    assert one(path, changed(TCP4, 12, "0806")) == {"ethertype": 0x0806}
 
 
 def test_as_the_labs_own_parser(path: Path) -> None:
@@ -155,7 +155,7 @@ def test_more_extension_headers_than_anyone_sends(path: Path) -> None:
 
 
 def test_more_tags_than_anyone_sends(path: Path) -> None:
-    assert one(path, TCP4[:12] + bytes.fromhex("81000007") * 300 + TCP4[12:]) == {"cut": 1}
+    assert one(path, TCP4[:12] + bytes.fromhex("81000007") * 300 + TCP4[12:]) == {"ethertype": 0x8100, "cut": 1}
 
 
 def test_segments_that_the_device_cuts(path: Path) -> None:
