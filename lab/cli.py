@@ -54,6 +54,10 @@ GRID_WIDTH = 160
 """Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+trust_option = click.option(
+    "--trust", is_flag=True, help="Let programs in nodes do on this host what you may (docs/isolation.md)."
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fault-lab")
@@ -69,6 +73,7 @@ def cli() -> None:
 @click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}, or the next free one]")
 @click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}, or the next free one]")
 @click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
+@trust_option
 @as_json
 def up(
     name: str,
@@ -78,16 +83,19 @@ def up(
     network: str | None,
     network6: str | None,
     out: FilePath | None,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Stand a lab up. One of this name that is up already is shown instead, if it is as asked for."""
     block = Network.parse(network or DEFAULT_IPV4, network6 or DEFAULT_IPV6) if network or network6 else None
     lab, standing = Lab(name), name in control.running()
     if not standing:
-        lab = Lab.up(name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, progress=say)
+        lab = Lab.up(
+            name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, trust=trust, progress=say
+        )
     status = lab.status()
     if standing:
-        _check_as_asked(status, runtime, engine, seed, block, out)
+        _check_as_asked(status, runtime, engine, seed, block, out, trust)
         say(f"lab {name!r} was up already")
     lab.keep()  # from here on it stays, even if nobody can be told
     if as_json:
@@ -98,7 +106,13 @@ def up(
 
 
 def _check_as_asked(
-    facts: dict[str, Any], runtime: str, engine: str, seed: int | None, block: Network | None, out: FilePath | None
+    facts: dict[str, Any],
+    runtime: str,
+    engine: str,
+    seed: int | None,
+    block: Network | None,
+    out: FilePath | None,
+    trust: bool,
 ) -> None:
     """UsageError where a lab that stands is not what these options of `lab up` ask for."""
     nodes = facts["nodes"]
@@ -111,6 +125,7 @@ def _check_as_asked(
             (one.ipv4, one.ipv6) == (nodes[one.name]["ipv4"], nodes[one.name]["ipv6"])
             for one in block.nodes(list(nodes))
         ),
+        "--trust" if trust else "isolation": trust == facts["trust"],
         f"--out {out}": out is None or str(out.resolve()) == facts["evidence"],
     }
     unlike = [option for option, honoured in asked.items() if not honoured]
@@ -352,6 +367,7 @@ def scenarios(as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
 @click.option("--junit", type=click.Path(path_type=FilePath, dir_okay=False), help="Write JUnit XML to this file.")
 @click.option("--markdown", type=click.Path(path_type=FilePath, dir_okay=False), help="Write Markdown to this file.")
+@trust_option
 @as_json
 def run(
     what: tuple[str, ...],
@@ -363,6 +379,7 @@ def run(
     out: FilePath,
     junit: FilePath | None,
     markdown: FilePath | None,
+    trust: bool,
     as_json: bool,
 ) -> NoReturn:
     """Run scenarios, by name or file, or cells of the matrix; the exit code is the worst verdict's.
@@ -375,7 +392,7 @@ def run(
         raise UsageError("lab run: no scenario given; expected names or files, or --all (see lab scenarios)")
     chosen = [one for name in names for one in _chosen(name)]
     _check_files({"--junit": junit, "--markdown": markdown}, out)
-    options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out)
+    options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out, trust=trust)
     in_grid = sum(cell is not None for _, cell in chosen) > 1
     started = time.monotonic()
     found: dict[int, RunResult] = {}
@@ -450,10 +467,11 @@ def compare(
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@trust_option
 @as_json
-def replay(folder: FilePath, out: FilePath, as_json: bool) -> NoReturn:
+def replay(folder: FilePath, out: FilePath, trust: bool, as_json: bool) -> NoReturn:
     """Run a run again, with each drop as its ledger has it."""
-    result = replay_run(folder, runner.Options(out=out))
+    result = replay_run(folder, runner.Options(out=out, trust=trust))
     if not as_json:
         _show_result(result)
     _conclude([result], as_json)
@@ -461,10 +479,11 @@ def replay(folder: FilePath, out: FilePath, as_json: bool) -> NoReturn:
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
-def shrink(folder: FilePath) -> NoReturn:
+@trust_option
+def shrink(folder: FilePath, trust: bool) -> NoReturn:
     """Find the fewest dropped packets that make a failed run fail again, and print them as a scenario file."""
     with tempfile.TemporaryDirectory() as place:
-        shrunk = shrink_run(folder, runner.Options(out=FilePath(place)), say)
+        shrunk = shrink_run(folder, runner.Options(out=FilePath(place), trust=trust), say)
     say(f"{shrunk.recorded} drops shrunk to {shrunk.drops} in {shrunk.runs} runs")
     echo(shrunk.text, end="")
     if not shrunk.fails:
@@ -533,6 +552,8 @@ def _print_status(facts: dict[str, Any]) -> None:
             target = _node_at(facts, one["to"]) if not via else "toxiproxy's API"
             echo(f"  {one['protocol']} {one['address']:<16} -> {target}{via}")
     _print_faults(facts)
+    if facts["limits"]:
+        echo(f"limits: {facts['limits']}")
     for note in facts["notes"]:
         echo(f"note: {note}")
     echo(f"evidence: {_short(facts['evidence'])}")

@@ -380,6 +380,8 @@ class Supervisor(Holder):
             "evidence_inside": EVIDENCE,
             "published": published,
             "project": self._project.name,
+            "trust": False,
+            "limits": project.limits(),
             "up_seconds": round(time.monotonic() - self._started, 3),
         }
 

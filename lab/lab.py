@@ -36,6 +36,7 @@ LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 END = "end.json"
 LONGEST_MS = 86_400_000.0
 """For which the engine itself can clear a fault: its loop waits for no more than 24 days (epoll_wait(2))."""
+TRUSTED = "programs in nodes may do on this host what you may (--trust)"
 DOWN_SECONDS = 20.0
 FORCE_SECONDS = 30.0
 """What a supervisor that was told to end by force has for that, until it is killed."""
@@ -75,6 +76,7 @@ class Lab:
         udp_mode: str = "ack",
         forced_drops: FilePath | None = None,
         guest: Guest | None = None,
+        trust: bool = False,
         progress: Callable[[str], None] = quiet,
     ) -> Self:
         """Stand a lab up and wait until every server listens.
@@ -88,6 +90,7 @@ class Lab:
             evidence: folder for ledger, captures and journals; it must be empty, or not there yet
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
             guest: a server of your own, in a node of its own beside `nodes`.
+            trust: whether programs in nodes may see and do on this host what you may (docs/isolation.md).
             publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
@@ -114,7 +117,8 @@ class Lab:
             publish=tuple(publish),
             udp_mode=udp_mode,
             forced_drops=forced_drops.resolve() if forced_drops else None,
-            notes=(*notes, *why),
+            trust=trust,
+            notes=(*notes, *why, *([TRUSTED] if trust else [])),
             guest=guest,
         )
         try:

@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab-runtime", default="netns", help="netns, compose or auto (default: netns)")
     group.addoption("--lab-engine", default="auto", help="wire, netem or auto (default: auto)")
     group.addoption("--lab-seed", type=int, help="of every random decision (default: random, told when a test fails)")
+    group.addoption("--lab-trust", action="store_true", help="let programs in nodes do on this host what you may")
     group.addoption("--lab-out", type=Path, default=Path("runs"), help="folder for the evidence (default: runs)")
 
 
@@ -69,6 +70,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestedLab]:
             runtime=config.getoption("--lab-runtime"),
             engine=config.getoption("--lab-engine"),
             seed=config.getoption("--lab-seed"),
+            trust=config.getoption("--lab-trust"),
             evidence=folder,
         )
     except LabError as error:
@@ -107,6 +109,7 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
         engine=config.getoption("--lab-engine"),
         seed=config.getoption("--lab-seed"),
         out=config.getoption("--lab-out"),
+        trust=config.getoption("--lab-trust"),
     )
     try:
         result = runner.run(load_scenario(node.path.parent / find_scenario(marker.args[0])), options)

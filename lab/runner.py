@@ -78,6 +78,7 @@ class Options:
     placer: Callable[[Lab], Placer] = LabPlacer
     progress: Callable[[str], None] = quiet
     forced_drops: Path | None = None
+    trust: bool = False
 
 
 def run(scenario: Scenario, options: Options | None = None) -> RunResult:
@@ -166,6 +167,7 @@ def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> L
         publish=stack.CONTROL,
         udp_mode=next((one.mode for one in scenario.workloads if isinstance(one, UdpWorkload)), "ack"),
         forced_drops=options.forced_drops,
+        trust=options.trust,
         guest=scenario.guest(),
         progress=options.progress,
     )

@@ -22,7 +22,7 @@ from lab import relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
 from lab.holder import Holder
-from lab.runtimes import cables, links, linux, listening, netlink
+from lab.runtimes import cables, isolation, links, linux, listening, netlink
 from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
 from lab.runtimes.cables import CABLES
 
@@ -46,11 +46,17 @@ class Supervisor(Holder):
         self._ended: set[str] = set()
         self._started_ns = time.monotonic_ns()
         self._network_ns = 0
+        self._view: int | None = None
+        """The mount namespace of the nodes' programs; None where they are trusted with the lab's own."""
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
         """LabError where a part does not come up."""
+        if not self._plan.trust:
+            files = name_service(self._plan.resolver)
+            self._view = isolation.make_view(Path(self._plan.evidence or "."), list(self._plan.sockets), files)
+            isolation.limit_processes()
         self._join_nodes()
         self._engine.start(self._plan, self._processes.fork)
         self._network_ns = time.monotonic_ns() - self._started_ns
@@ -82,12 +88,16 @@ class Supervisor(Holder):
                 netlink.send(links.of_its_own(index, space.node, plan.nodes, prefixes))
 
     def _serve(self, service: Service) -> None:
-        space = self._spaces[service.node]
+        space, folder = self._spaces[service.node], Path.cwd()
 
         def enter() -> None:
             linux.setns(space.fd, linux.CLONE_NEWNET)
             linux.unshare(linux.CLONE_NEWUTS)
             socket.sethostname(space.node.name)
+            if self._view is not None:
+                linux.setns(self._view, linux.CLONE_NEWNS)
+                os.chdir(folder)
+                isolation.confine()
 
         words = [word.replace("{run}", self._plan.evidence or ".") for word in service.argv]
         try:
@@ -144,7 +154,7 @@ class Supervisor(Holder):
                 return self._engine.order(order)
             case "enter":
                 fds.extend(self._handles(order["node"]))
-                return {"ok": True, "user_namespace": os.geteuid() == 0 and len(fds) == 4}
+                return {"ok": True, "confined": self._view is not None}
             case "down":
                 self._await_the_dying()
                 return {"ok": True, "end": self.finish()}
@@ -153,9 +163,10 @@ class Supervisor(Holder):
     def _handles(self, node: str) -> list[int]:
         if node not in self._spaces:
             raise UsageError(f"no node {node!r}; the nodes are {', '.join(self._spaces)}")
-        kinds = ("user", "mnt", "pid") if _in_user_namespace() else ("mnt", "pid")
+        kinds = ("ipc", "pid") if linux.maps_all_users() else ("user", "ipc", "pid")
         handles = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
-        return [*handles, os.dup(self._spaces[node].fd)]
+        view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) if self._view is None else os.dup(self._view)
+        return [*handles, view, os.dup(self._spaces[node].fd)]
 
     def status(self) -> dict[str, Any]:
         plan = self._plan
@@ -177,6 +188,8 @@ class Supervisor(Holder):
             "faults": self._engine.order({"do": "show"})["faults"],
             "evidence": plan.evidence,
             "evidence_inside": plan.evidence,
+            "trust": plan.trust,
+            "limits": None if plan.trust else isolation.limits(),
             "notes": plan.notes,
         }  # fmt: skip
 
@@ -215,11 +228,6 @@ class Supervisor(Holder):
         return {name: count for name, count in lost.items() if count}
 
 
-def _in_user_namespace() -> bool:
-    """Whether this is not the initial user namespace (user_namespaces(7): the initial one maps all ids)."""
-    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
-
-
 def enter_namespaces() -> None:
     """New namespaces for the lab: the caller's next child is PID 1. An ordinary user becomes root inside."""
     uid, gid = os.getuid(), os.getgid()
@@ -231,6 +239,17 @@ def enter_namespaces() -> None:
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC)
 
 
+def name_service(resolver: str | None) -> dict[str, str]:
+    """The lab's own name service files, by their names; none where the lab has no name server."""
+    if resolver is None:
+        return {}
+    return {
+        "/etc/resolv.conf": f"search lab\nnameserver {resolver}\noptions timeout:1 attempts:5\n",
+        "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+        "/etc/nsswitch.conf": "hosts: files dns\n",
+    }
+
+
 def private_files(resolver: str | None) -> None:
     """The lab's own /proc and name service files, seen by its processes alone, on mounts that end with them."""
     linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
@@ -239,13 +258,9 @@ def private_files(resolver: str | None) -> None:
     except PermissionError as error:
         # In a container whose /proc is masked the kernel refuses a fresh one; the host's serves all but `ps`.
         print(f"keeping the host's /proc: {error}", file=sys.stderr)
-    if resolver is None:
+    files = name_service(resolver)
+    if not files:
         return
-    files = {
-        "/etc/resolv.conf": f"search lab\nnameserver {resolver}\noptions timeout:1 attempts:5\n",
-        "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
-        "/etc/nsswitch.conf": "hosts: files dns\n",
-    }
     real = {Path(name).resolve(): text for name, text in files.items() if Path(name).exists()}
     stage = "/tmp"
     linux.mount("tmpfs", stage, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)

@@ -97,6 +97,10 @@ class Plan:
     record: bool = True
     resolver: str | None = None
     forced_drops: str | None = None
+    trust: bool = False
+    """Whether the nodes' programs may do on the host what its user may."""
+    sockets: tuple[str, ...] = ()
+    """The host's own Unix sockets, out of the nodes' reach (`lab.runtimes.isolation`)."""
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> str:
@@ -111,6 +115,7 @@ class Plan:
             for one in data["services"]
         )
         data["publications"] = tuple(Publication(**one) for one in data["publications"])
+        data["sockets"] = tuple(data["sockets"])
         data["notes"] = tuple(data["notes"])
         return cls(**data)
 

@@ -29,6 +29,7 @@ from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, NetworkTaken, UsageError
 from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Guest, Plan, Service
+from lab.runtimes.isolation import MOST_PROCESSES
 from lab.runtimes.project import COMPOSE_FILE, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Block, Network, Node, free_networks
@@ -106,19 +107,22 @@ def _check_image(client: Any, name: str) -> None:
 
 def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     """See `lab.runtimes.standing.Runtime`."""
+    if wish.trust:
+        raise UsageError("--trust is for runtime netns; in containers Docker isolates, so leave it out")
     client = engine()
     try:
         sweep(client)
         plan = _plan(wish)
         # The client sees the folder that the lab is started from, where the engine's files are this host's.
         work = str(Path.cwd()) if client.api.base_url == _HERE else None
+        guest = _guest_settings(wish.guest, client.info()["MemTotal"] // 2) if wish.guest is not None else None
         blocks = iter([wish.network]) if wish.network is not None else free_networks(taken(client))
     finally:
         client.close()
     busy = None
     for network in blocks:
         try:
-            return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, work, wish, progress)
+            return _stand_up(replace(plan, nodes=_nodes(network, wish.nodes)), network, work, guest, wish, progress)
         except NetworkTaken as error:
             if wish.network is not None:
                 raise
@@ -126,13 +130,20 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     raise UsageError("no address block is free for the lab; choose one with --network and --network6") from busy
 
 
-def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progress: Callable[[str], None]) -> Standing:
+def _stand_up(
+    plan: Plan,
+    network: Network,
+    work: str | None,
+    guest: dict[str, Any] | None,
+    wish: Wish,
+    progress: Callable[[str], None],
+) -> Standing:
     outside = [one for one in wish.publish if one[2] in wish.nodes]
     order = {
         "project": f"fault-lab-{wish.name}-{uuid4().hex[:8]}",
         "network": [str(network.ipv4), str(network.ipv6)],
         "all_nodes": [vars(node) for node in network.nodes((*stack.NODES, stack.OWN))],
-        "guest": (wish.guest.node, _guest_settings(wish.guest)) if wish.guest is not None else None,
+        "guest": (wish.guest.node, guest) if wish.guest is not None else None,
         "udp_mode": wish.udp_mode,
         "work": work,
         "publish": outside,
@@ -149,15 +160,19 @@ def _stand_up(plan: Plan, network: Network, work: str | None, wish: Wish, progre
     )  # fmt: skip
 
 
-def _guest_settings(guest: Guest) -> dict[str, Any]:
-    """Of its Compose service. UsageError where the guest is none that lives in a container."""
+def _guest_settings(guest: Guest, memory: int) -> dict[str, Any]:
+    """Of its Compose service. UsageError where the guest is none that lives in a container.
+
+    An image may use that many bytes of memory; a Compose file says itself what its service may use.
+    """
     if guest.compose_file is not None:
         file = Path(guest.compose_file).resolve()
         if not file.is_file():
             raise UsageError(f"{guest.node}: there is no Compose file {guest.compose_file}")
         made: dict[str, Any] = {"extends": {"file": str(file), "service": guest.service}}
     elif guest.image is not None:
-        made = {"image": guest.image}
+        made = {"image": guest.image, "mem_limit": memory, "pids_limit": MOST_PROCESSES}
+        made |= {"security_opt": ["no-new-privileges"]}
     else:
         raise UsageError(f"{guest.node} is a command; expected image or compose for runtime compose; use netns")
     return made | ({"command": list(guest.argv)} if guest.argv else {})

@@ -20,7 +20,7 @@ from typing import Any
 
 from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, UsageError
-from lab.runtimes import linux
+from lab.runtimes import isolation, linux
 from lab.runtimes.base import Guest, Plan, Publication, Service
 from lab.runtimes.standing import READY_SECONDS, Standing, Wish, supervise
 from lab.topology import Network, Node, free_networks
@@ -145,6 +145,8 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
         record=wish.record,
         resolver=next((node.ipv4 for node in nodes if node.name == "dns-server"), None),
         forced_drops=str(wish.forced_drops) if wish.forced_drops else None,
+        trust=wish.trust,
+        sockets=tuple(isolation.listening_sockets()),
         notes=(*wish.notes, NO_TOXIPROXY) if without else wish.notes,
     )
     try:
@@ -181,9 +183,10 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
     the command's status. When the lab ends, the kernel ends the command; when this process ends, so does the command.
     """
     answer, fds = control.ask(name, {"do": "enter", "node": node})
-    if not answer.get("ok") or len(fds) not in (3, 4):
+    if not answer.get("ok") or len(fds) not in (4, 5):
         raise LabFailure(f"lab {name!r} did not hand out the namespaces of {node!r}")
-    kinds = [linux.CLONE_NEWUSER] * (len(fds) - 3) + [linux.CLONE_NEWNS, linux.CLONE_NEWPID, linux.CLONE_NEWNET]
+    kinds = [linux.CLONE_NEWUSER] * (len(fds) - 4)
+    kinds += [linux.CLONE_NEWIPC, linux.CLONE_NEWPID, linux.CLONE_NEWNS, linux.CLONE_NEWNET]
 
     def enter() -> None:
         for fd, kind in zip(fds, kinds, strict=True):
@@ -195,6 +198,8 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
             _stand_in_for(child)
         linux.die_with_parent(signal.SIGKILL)
         os.chdir(directory)
+        if answer["confined"]:
+            isolation.confine()
 
     directory = options.pop("cwd", None) or Path.cwd()
     try:

@@ -214,6 +214,12 @@ def relaying(node: str, relay: str) -> dict[str, Any]:
     return {"command": [*command, relay], "ports": [f"127.0.0.1::{port}/{protocol}"]}
 
 
+def limits() -> str:
+    """What holds in each node, in words."""
+    node = _template("x-node")
+    return f"{node['mem_limit']} of memory and {node['pids_limit']} processes for each node, by Docker"
+
+
 def _template(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(COMPOSE_FILE.read_text())[name])
 

@@ -34,6 +34,7 @@ class Wish:
     publish: tuple[tuple[str, int, str, str, int], ...]
     udp_mode: str
     forced_drops: Path | None
+    trust: bool = False
     notes: tuple[str, ...] = ()
     guest: Guest | None = None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.runtimes.isolation import most_memory
 from tests.capabilities import missing
 from tests.conftest import RanOn
+from tests.degraded.test_isolation import ONLY_ROOT
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("pyproject.toml", "LICENSE", "lab", "services", "dissect")
@@ -21,6 +25,7 @@ SCENARIOS = sorted(file.stem for file in (ROOT / "lab" / "scenarios").glob("*.ya
 PYTHON = "/usr/bin/python3"
 """The one in PATH may be of root's own, which no other user can run."""
 LACKS_SOMETHING = 4
+BREAK_OUT = Path(__file__).parent / "probes" / "break_out.py"
 
 
 class OrdinaryUser:
@@ -125,6 +130,34 @@ def test_a_run_is_looked_at(user: OrdinaryUser, ran_on: RanOn) -> None:
     assert "first-syn-ack-lost" in (folder / "report.html").read_text()
     taken_apart = user.run("lab", "inspect", str(folder), "--packet", "2")
     assert (taken_apart.returncode, "pip install scapy" in taken_apart.stderr) == (LACKS_SOMETHING, True)
+    ran_on("netns", "wire, as an ordinary user")
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_node_is_kept_from_the_users_files(user: OrdinaryUser, trust: bool, ran_on: RanOn) -> None:
+    """And with --trust it is not, which shows that each way of `probes/break_out.py` is one."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as outside, socket.socket(socket.AF_UNIX) as agent:
+        shutil.chown(outside, user.name, user.name)
+        (user.home / ".ssh").mkdir(exist_ok=True)
+        for name in (".ssh/id_ed25519", ".netrc"):
+            (user.home / name).write_text("secret")
+        shutil.copy(BREAK_OUT, user.home)
+        facts = {"outside": outside, "writable": str(user.home), "home": str(user.home), "shadow": "/etc/shadow"}
+        facts |= {"memory": most_memory(), "closed": "/none", "run_socket": "/none", "tmp_socket": f"{outside}/agent"}
+        (user.home / "facts.json").write_text(json.dumps(facts))
+        agent.bind(facts["tmp_socket"])
+        agent.listen()
+        Path(facts["tmp_socket"]).chmod(0o777)
+        up = user.run("lab", "up", "--name", "kept", "--runtime", "netns", *(["--trust"] if trust else []))
+        if up.returncode == LACKS_SOMETHING:
+            missing("user", up.stderr.strip())
+        assert up.returncode == 0, up.stderr
+        try:
+            said = user.run("lab", "exec", "--name", "kept", "client", "--", "python", BREAK_OUT.name, "facts.json")
+        finally:
+            assert user.run("lab", "down", "--name", "kept").returncode == 0
+    found = json.loads(said.stdout)
+    assert {way for way, succeeded in found.items() if succeeded is (not trust)} <= (ONLY_ROOT if trust else set())
     ran_on("netns", "wire, as an ordinary user")
 
 

@@ -1,0 +1,129 @@
+"""A program in a node does not get at its host by any way that `probes/break_out.py` tries; with --trust it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.lab import Lab
+from lab.runtimes import isolation
+
+PROBE = Path(__file__).parent / "probes" / "break_out.py"
+ONLY_ROOT = {
+    "hashes", "closed_file_of_etc", "raw_disk", "new_device", "core_pattern", "magic_key", "firmware_and_kernel",
+    "control_socket",
+}  # fmt: skip
+"""Ways to what an ordinary user has not on the host either."""
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What a host has to lose: a home with secrets, a file of root's, sockets on which something listens."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as outside, tempfile.TemporaryDirectory(dir="/tmp") as writable:
+        home = Path(outside, "home")
+        (home / ".ssh").mkdir(parents=True)
+        for name in (".ssh/id_ed25519", ".netrc"):
+            (home / name).write_text("secret")
+        monkeypatch.setenv("HOME", str(home))
+        facts = {"outside": outside, "writable": writable, "home": str(home), "memory": isolation.most_memory()}
+        facts |= {"shadow": "/etc/shadow", "closed": "", "tmp_socket": f"{writable}/agent"}
+        facts["run_socket"] = f"/run/fault-lab-{os.getpid()}.sock" if os.geteuid() == 0 else "/run/none"
+        with socket.socket(socket.AF_UNIX) as in_run, socket.socket(socket.AF_UNIX) as in_tmp:
+            in_tmp.bind(facts["tmp_socket"])
+            in_tmp.listen()
+            if os.geteuid() != 0:
+                yield facts
+                return
+            in_run.bind(facts["run_socket"])
+            in_run.listen()
+            someone = ["--system", "--no-create-home", "--password", "$6$salt$hash", f"isolated-{os.getpid()}"]
+            subprocess.run(["useradd", *someone], check=True)
+            closed = Path(tempfile.mkdtemp(dir="/etc", prefix="fault-lab-"), "key")
+            closed.touch(0o600)
+            closed.write_text("secret")
+            try:
+                yield facts | {"closed": str(closed)}
+            finally:
+                shutil.rmtree(closed.parent)
+                subprocess.run(["userdel", someone[-1]], check=True)
+                Path(facts["run_socket"]).unlink()
+
+
+def tried(host: dict[str, Any], folder: Path, *, trust: bool) -> dict[str, bool | None]:
+    """What each way gave, in a command in a node."""
+    facts = folder / "facts.json"
+    facts.write_text(json.dumps(host))
+    name = f"isolation-{os.getpid()}"
+    with Lab.up(name, nodes=["client"], evidence=folder / "evidence", publish=(), trust=trust) as lab:
+        done = lab.exec("client", [sys.executable, str(PROBE), str(facts)], stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def test_a_node_is_kept_from_its_host(host: dict[str, Any], needs_netns: None, tmp_path: Path) -> None:
+    assert [way for way, succeeded in tried(host, tmp_path, trust=False).items() if succeeded] == []
+
+
+def test_with_trust_each_way_is_open(host: dict[str, Any], needs_netns: None, tmp_path: Path) -> None:
+    """As it was before nodes were isolated: it also shows that each way is one."""
+    found = tried(host, tmp_path, trust=True)
+    closed = {way for way, succeeded in found.items() if succeeded is False}
+    assert closed <= (set() if os.geteuid() == 0 else ONLY_ROOT)
+
+
+LOOK = """
+import os
+from pathlib import Path
+mine = os.readlink("/proc/self/ns/mnt")
+for folder in Path("/proc").glob("[0-9]*"):
+    if "services" in (folder / "cmdline").read_text().split("\\0"):
+        status = (folder / "status").read_text()
+        bounding = status.count("CapBnd:\\t00000000200434fb")
+        print(os.readlink(folder / "ns/mnt") == mine, "NoNewPrivs:\\t1" in status, bounding)
+"""
+
+
+def test_servers_are_in_it_too(needs_netns: None, tmp_path: Path) -> None:
+    with Lab.up(f"isolation-{os.getpid()}", evidence=tmp_path, nodes=["client", "tcp-server", "udp-server"]) as lab:
+        done = lab.exec("client", [sys.executable, "-c", LOOK], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines() == ["True True 1"] * 2
+
+
+def test_a_lab_in_the_root_folder_opens_nothing_more(
+    needs_netns: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    with Lab.up(f"isolation-{os.getpid()}", evidence=tmp_path, nodes=["client"], publish=()) as lab:
+        assert lab.exec("client", ["touch", "/fault-lab"], stderr=subprocess.DEVNULL).returncode != 0
+        assert lab.exec("client", ["touch", str(tmp_path / "here")]).returncode == 0
+
+
+def test_what_a_node_needs_is_there(needs_netns: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its working folder, shared memory, terminals, raw sockets, low ports, other users for servers."""
+    monkeypatch.chdir(tmp_path)
+    needs = """
+import os, pty, socket
+from multiprocessing import shared_memory
+open("written", "w").close()
+shared_memory.SharedMemory(create=True, size=4096).unlink()
+os.close(pty.openpty()[0])
+socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+socket.create_server(("", 80))
+open("/proc/self/comm", "w").write("other")
+if os.geteuid() == 0 and len(open("/proc/self/uid_map").read().split("4294967295")) > 1:
+    os.setgid(12345)
+    os.setuid(12345)
+"""
+    with Lab.up(f"isolation-{os.getpid()}", evidence=tmp_path / "e", nodes=["client"], publish=()) as lab:
+        done = lab.exec("client", [sys.executable, "-c", needs], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "written").exists()
