@@ -22,7 +22,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from lab import compare as compare_
-from lab import control, matrix, runner
+from lab import control, matrix, runner, stack
 from lab.batch import run_all
 from lab.checks import Verdict
 from lab.cli_live import capture, lab_name, top
@@ -73,6 +73,7 @@ def cli() -> None:
 @click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}, or the next free one]")
 @click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}, or the next free one]")
 @click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
+@click.option("--toxiproxy-api", is_flag=True, help="Publish it on 127.0.0.1, for every user of this host.")
 @trust_option
 @as_json
 def up(
@@ -83,6 +84,7 @@ def up(
     network: str | None,
     network6: str | None,
     out: FilePath | None,
+    toxiproxy_api: bool,
     trust: bool,
     as_json: bool,
 ) -> None:
@@ -91,11 +93,19 @@ def up(
     lab, standing = Lab(name), name in control.running()
     if not standing:
         lab = Lab.up(
-            name, runtime=runtime, engine=engine, seed=seed, network=block, evidence=out, trust=trust, progress=say
+            name,
+            runtime=runtime,
+            engine=engine,
+            seed=seed,
+            network=block,
+            evidence=out,
+            publish=(*stack.PUBLISHED, *(stack.CONTROL if toxiproxy_api else ())),
+            trust=trust,
+            progress=say,
         )
     status = lab.status()
     if standing:
-        _check_as_asked(status, runtime, engine, seed, block, out, trust)
+        _check_as_asked(status, runtime, engine, seed, block, out, toxiproxy_api, trust)
         say(f"lab {name!r} was up already")
     lab.keep()  # from here on it stays, even if nobody can be told
     if as_json:
@@ -112,6 +122,7 @@ def _check_as_asked(
     seed: int | None,
     block: Network | None,
     out: FilePath | None,
+    toxiproxy_api: bool,
     trust: bool,
 ) -> None:
     """UsageError where a lab that stands is not what these options of `lab up` ask for."""
@@ -125,6 +136,7 @@ def _check_as_asked(
             (one.ipv4, one.ipv6) == (nodes[one.name]["ipv4"], nodes[one.name]["ipv6"])
             for one in block.nodes(list(nodes))
         ),
+        "--toxiproxy-api": not toxiproxy_api or any(one["via"] == "toxiproxy" for one in facts["published"]),
         "--trust" if trust else "isolation": trust == facts["trust"],
         f"--out {out}": out is None or str(out.resolve()) == facts["evidence"],
     }

@@ -29,7 +29,7 @@ import requests
 from lab import control
 from lab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message
 from lab.holder import Holder
-from lab.processes import LAST_LINES, words_of
+from lab.processes import LAST_LINES, for_owner, words_of
 from lab.runtimes import linux, project
 from lab.runtimes.base import Plan
 from lab.runtimes.project import EVIDENCE, HUB, Project, plug_of
@@ -143,7 +143,7 @@ class Supervisor(Holder):
 
     def _start_undertaker(self) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-P", "-m", "lab.undertaker", self._project.name, str(self._folder)]
-        with (self._folder / "log" / "undertaker.txt").open("wb") as log:
+        with open(self._folder / "log" / "undertaker.txt", "wb", opener=for_owner) as log:
             return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
     # -- up ------------------------------------------------------------------------------------------------------------
@@ -151,7 +151,11 @@ class Supervisor(Holder):
     def up(self) -> None:
         """LabError where a part does not come up. NetworkTaken where the address block is somebody else's."""
         services = self._write_overlay()
-        command = self._project.up_command(self._folder / "compose.yaml", services)
+        command = self._project.up_command(
+            self._folder / "compose.yaml",
+            services,
+            with_api=("toxiproxy" in [one[2] for one in self._order["publish"]]),
+        )
         network = Network.parse(*self._order["network"])
         nodes = [Node(**fields) for fields in self._order["all_nodes"]]
         environment = project.settings(nodes, network, self._plan.seed, self._order["udp_mode"])
@@ -196,7 +200,7 @@ class Supervisor(Holder):
 
     def _run_to_end(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         """A program whose failure is the lab's; it dies with this process."""
-        with self._processes.log(name).open("ab") as log:
+        with open(self._processes.log(name), "ab", opener=for_owner) as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment),
                 preexec_fn=lambda: linux.die_with_parent(signal.SIGKILL),
@@ -214,7 +218,7 @@ class Supervisor(Holder):
 
     def _connect(self) -> None:
         """A line to the hub, which may still be starting, and the lease."""
-        with self._processes.log("line").open("ab") as log:
+        with open(self._processes.log("line"), "ab", opener=for_owner) as log:
             process = subprocess.Popen(
                 self._project.line_command(self._plan.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 bufsize=0,
@@ -346,7 +350,7 @@ class Supervisor(Holder):
         match order["do"]:
             case "status":
                 return self.status()
-            case "set" | "show" | "flush" | "note":
+            case "set" | "show" | "flush" | "note" | "toxiproxy":
                 return self._ask(order)
             case "enter":
                 return {"ok": True, "container": self._container(order["node"])}

@@ -251,6 +251,10 @@ class Hub:
                 self.start(Plan.from_json(order["plan"]))
             case "set" | "show" | "flush" | "note":
                 return self._running().order(dict(order))
+            case "toxiproxy":
+                return self._plugs["toxiproxy"].ask("call", **{key: order[key] for key in ("method", "path", "body")})[
+                    0
+                ]
             case "status":
                 return self.status()
             case "closed-ports":

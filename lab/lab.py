@@ -91,7 +91,8 @@ class Lab:
                 (default: a new one under `runs/`). record: False for benchmarks: neither ledger nor captures.
             guest: a server of your own, in a node of its own beside `nodes`.
             trust: whether programs in nodes may see and do on this host what you may (docs/isolation.md).
-            publish: which ports to relay on the host's 127.0.0.1 (compose publishes all, on ports of its own).
+            publish: which ports to relay on the host's 127.0.0.1 (compose publishes the standard ones, on ports of its
+                own); with `lab.stack.CONTROL` toxiproxy's API too, which every user of this host can then use.
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
         Raises: UsageError, MissingCapability (with the fix), LabFailure; then nothing of the lab is left.
@@ -279,12 +280,14 @@ class Lab:
         return done
 
     def toxiproxy(self) -> ToxiproxyEngine:
-        """The lab's toxiproxy, through its relayed API. MissingCapability where this host has no toxiproxy server."""
-        for one in self.status()["published"]:
-            if one["via"] == "toxiproxy":
-                host, _, port = one["address"].rpartition(":")
-                return ToxiproxyEngine(host, int(port), self)
-        raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
+        """The lab's toxiproxy. MissingCapability where this host has no toxiproxy server."""
+        if "toxiproxy" not in self.status()["services"]:
+            raise MissingCapability("toxiproxy", f"lab {self.name!r} has no toxiproxy", stack.TOXIPROXY_HINT)
+
+        def ask(method: str, path: str, body: Any) -> dict[str, Any]:
+            return control.ask(self.name, {"do": "toxiproxy", "method": method, "path": path, "body": body})[0]
+
+        return ToxiproxyEngine(ask, self)
 
     def now(self) -> int:
         """The time on the engine's clock, in monotonic ns: that of the ledger and the journals."""

@@ -26,6 +26,11 @@ LAST_LINES = 3
 _LAST_BYTES = 400
 
 
+def for_owner(path: str, flags: int) -> int:
+    """An opener for `open`: what programs say may hold their traffic, so it is their owner's alone, as captures are."""
+    return os.open(path, flags, 0o600)
+
+
 class Processes:
     """For one owner, in its main thread.
 
@@ -71,7 +76,7 @@ class Processes:
         self, name: str, argv: Sequence[str], fds: Sequence[int] = (), enter: Callable[[], None] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a program; `enter` runs in it first. LabFailure where it can't be started."""
-        with self.log(name).open("ab") as log:
+        with open(self.log(name), "ab", opener=for_owner) as log:
             try:
                 process = subprocess.Popen(
                     list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds, preexec_fn=enter
@@ -90,7 +95,7 @@ class Processes:
         self, name: str, work: Callable[[], None], fds: Sequence[int], enter: Callable[[], None] | None = None
     ) -> int:
         """Run a function in a process of its own, with these descriptors; `enter` runs in it first."""
-        log = os.open(self.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = for_owner(str(self.log(name)), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _OUR_SIGNALS)
         pid = os.fork()
         if pid == 0:

@@ -25,6 +25,7 @@ from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, end_word, new_folder, quiet
 from lab.moments import Moment, moments
+from lab.processes import for_owner
 from lab.report.result import RunResult
 from lab.report.result_file import keep
 from lab.scenario import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
@@ -164,7 +165,7 @@ def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> L
         seed=seed,
         nodes=nodes_for(scenario),
         evidence=folder,
-        publish=stack.CONTROL,
+        publish=(),
         udp_mode=next((one.mode for one in scenario.workloads if isinstance(one, UdpWorkload)), "ack"),
         forced_drops=options.forced_drops,
         trust=options.trust,
@@ -233,8 +234,7 @@ class _Story:
         before = self._lab.packets()
         try:
             for workload, argv in commands:
-                log = (self._folder / "log" / f"{workload.name}.txt").open("wb")
-                with log:
+                with open(self._folder / "log" / f"{workload.name}.txt", "wb", opener=for_owner) as log:
                     running.append(
                         self._lab.popen(workload.source, argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                     )

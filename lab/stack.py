@@ -35,10 +35,12 @@ PUBLISHED: tuple[Publish, ...] = (
     ("udp", 41234, "client", "udp-server", 41234),
     ("udp", 10053, "client", "dns-server", 53),
     ("tcp", 10053, "client", "dns-server", 53),
-    ("tcp", 8474, "toxiproxy", "localhost", TOXIPROXY_API),
 )
-CONTROL = tuple(one for one in PUBLISHED if one[3] == "localhost")
-"""toxiproxy's API is relayed from inside its own node, so that control never crosses a faulted path."""
+CONTROL: tuple[Publish, ...] = (("tcp", 8474, "toxiproxy", "localhost", TOXIPROXY_API),)
+"""toxiproxy's API, for those who ask for it: every user of this host can then set its toxics.
+
+It is relayed from inside its own node, so that control never crosses a faulted path.
+"""
 
 TOXIPROXY_HINT = "install Go (1.23 or newer) and run `make toxiproxy`, or set LAB_TOXIPROXY to the server's binary"
 

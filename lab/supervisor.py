@@ -152,6 +152,11 @@ class Supervisor(Holder):
                 return self.status()
             case "set" | "show" | "flush" | "note":
                 return self._engine.order(order)
+            case "toxiproxy":
+                from lab.engines.toxiproxy import call_here  # only here: the lab's start waits for no HTTP client
+
+                with self._spaces["toxiproxy"].inside():
+                    return call_here(order["method"], order["path"], order["body"])
             case "enter":
                 fds.extend(self._handles(order["node"]))
                 return {"ok": True, "confined": self._view is not None}

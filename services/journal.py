@@ -51,7 +51,7 @@ class Journal:
         self._actor = actor
         self._fd: int | None = None
         if path is not None:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.write("journal", "invoke", version=VERSION, pid=os.getpid(), wall_ns=time.time_ns())
 
     def write(

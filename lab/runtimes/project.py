@@ -26,9 +26,11 @@ import requests
 import yaml
 
 from lab.errors import LabFailure
+from lab.processes import for_owner
 from lab.topology import Network, Node
 
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "compose" / "lab.yaml"
+API_FILE = COMPOSE_FILE.with_name("toxiproxy-api.yaml")
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 HOLDER_LABEL = "fault-lab.holder"
@@ -52,8 +54,9 @@ class Project:
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
-    def up_command(self, overlay: Path, services: Sequence[str]) -> list[str]:
-        files = ["-f", str(COMPOSE_FILE), "-f", str(overlay)]
+    def up_command(self, overlay: Path, services: Sequence[str], *, with_api: bool) -> list[str]:
+        """`with_api`: toxiproxy's API is published too."""
+        files = ["-f", str(COMPOSE_FILE), *(["-f", str(API_FILE)] if with_api else []), "-f", str(overlay)]
         return [*_COMPOSE, "-p", self.name, "--progress", "plain", *files, "up", "--detach", "--no-build",
                 "--pull", "never", *services]  # fmt: skip
 
@@ -112,7 +115,8 @@ class Project:
         (folder / "log").mkdir(parents=True, exist_ok=True)
         for container in self._containers(client):
             service = container.labels.get(SERVICE_LABEL, container.name)
-            (folder / "log" / f"{service}.txt").write_bytes(container.logs())
+            with open(folder / "log" / f"{service}.txt", "wb", opener=for_owner) as log:
+                log.write(container.logs())
         try:
             blocks, _ = client.containers.get(self.container(HUB)).get_archive(f"{EVIDENCE}/.")
             with tarfile.open(fileobj=_Stream(blocks), mode="r|") as archive:
@@ -156,7 +160,7 @@ def _files_into(archive: tarfile.TarFile, folder: Path) -> None:
     for entry in archive:
         content = archive.extractfile(entry) if entry.isfile() else None
         if content is not None:
-            with content, (folder / Path(entry.name).name).open("wb") as file:
+            with content, open(folder / Path(entry.name).name, "wb", opener=for_owner) as file:
                 shutil.copyfileobj(content, file)
 
 

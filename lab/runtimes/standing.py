@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from lab import control
 from lab.errors import LabFailure, UsageError, from_message
+from lab.processes import for_owner
 from lab.runtimes.base import KEEP, Guest
 from lab.topology import Network
 
@@ -96,7 +97,7 @@ def supervise(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with server, theirs:
         errors = evidence / "supervisor.txt"
-        with errors.open("wb") as log:
+        with open(errors, "wb", opener=for_owner) as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, name],  # the name is for `ps`
                 stdin=subprocess.PIPE,

@@ -41,7 +41,7 @@ def docker_compose_project_name() -> str:
 
 @pytest.fixture(scope="session")
 def docker_compose_file() -> list[str]:
-    return [str(project.COMPOSE_FILE), str(HERE / "probe.yaml")]
+    return [str(project.COMPOSE_FILE), str(project.API_FILE), str(HERE / "probe.yaml")]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 from lab.lab import Lab
+from lab.runner import Options, run
 from lab.runtimes import isolation
+from lab.scenario import parse_scenario
+from tests.conftest import RanOn
 
 PROBE = Path(__file__).parent / "probes" / "break_out.py"
 ONLY_ROOT = {
@@ -127,3 +130,18 @@ if os.geteuid() == 0 and len(open("/proc/self/uid_map").read().split("4294967295
         done = lab.exec("client", [sys.executable, "-c", needs], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "written").exists()
+
+
+def test_evidence_is_its_owners_alone(runtime: str, ran_on: RanOn, tmp_path: Path) -> None:
+    """Captures, ledger, journals and what programs said: each may hold what the traffic held."""
+    scenario = parse_scenario(
+        "about: A few messages.\nworkload: [tcp: {to: 'tcp-server:8082', framing: length2, messages: 3}]\n"
+        "faults: [{on: client->tcp-server, latency: 1ms}]\nchecks: [reliability]\n",
+        "owned",
+    )
+    result = run(scenario, Options(runtime=runtime, out=tmp_path))
+    ran_on(runtime, result.engine)
+    files = [file for file in Path(result.evidence).rglob("*") if file.is_file()]
+    held = [one for one in files if one.suffix in (".jsonl", ".txt", ".pcapng", ".bin")]
+    assert len(held) > 6
+    assert [one.name for one in held if one.stat().st_mode & 0o077] == []

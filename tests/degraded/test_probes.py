@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from lab import stack
 from lab.lab import Lab
 from tests.conftest import RanOn
 
@@ -30,7 +29,7 @@ NO_ADDRESS = (
 def haunted(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with a node whose kernel answers nothing, as it has no address."""
     nodes = ("client", "tcp-server", "udp-server", "dns-server", GHOST)
-    with Lab.up("probes", nodes=nodes, evidence=tmp_path_factory.mktemp("evidence"), publish=stack.CONTROL) as lab:
+    with Lab.up("probes", nodes=nodes, evidence=tmp_path_factory.mktemp("evidence"), publish=()) as lab:
         assert lab.exec(GHOST, ["python", "-c", NO_ADDRESS]).returncode == 0
         yield lab
 

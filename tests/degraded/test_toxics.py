@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -127,3 +130,22 @@ def test_random_ones_say_that_no_seed_reaches_them(lab: Lab, needs_toxiproxy: No
 def test_a_port_without_a_proxy_is_refused(lab: Lab, needs_toxiproxy: None) -> None:
     with pytest.raises(UsageError, match="no proxy listens on port 9"):
         lab.toxiproxy().place(9, LatencyToxic(latency_ms=10))
+
+
+def test_its_api_is_published_for_nobody(lab: Lab, needs_toxiproxy: None) -> None:
+    """But the lab itself reaches it; also in Compose, where the engine says what is published."""
+    facts = lab.status()
+    assert [one for one in facts["published"] if one["via"] == "toxiproxy"] == []
+    assert "version" in lab.toxiproxy().version()
+    if facts["runtime"] == "compose":
+        said = subprocess.run(["docker", "port", f"{facts['project']}-toxiproxy-1"], capture_output=True, text=True)
+        assert (said.returncode, said.stdout) == (0, ""), said.stderr
+
+
+def test_its_api_is_published_where_asked(runtime: str, needs_toxiproxy: None, ran_on: RanOn, tmp_path: Path) -> None:
+    ran_on(runtime, "toxiproxy")
+    nodes = ("tcp-server", "toxiproxy", "client", "dns-server", "udp-server")
+    with Lab.up(f"api-{os.getpid()}", runtime=runtime, nodes=nodes, evidence=tmp_path, publish=stack.CONTROL) as lab:
+        (address,) = [one["address"] for one in lab.status()["published"] if one["via"] == "toxiproxy"]
+        with urlopen(f"http://{address}/version", timeout=20) as answer:
+            assert b"version" in answer.read()
