@@ -1,21 +1,27 @@
 """What a packet is called in another run: what it carries, and for which time, instead of its number there.
 
 A TCP segment's number in its flow depends on the kernel's timers (a delayed ACK more, a retransmission less), so that
-the same number is other bytes in the next run. Its place in the byte stream is not: what a lost segment means to the
-receiver follows from the bytes in it (RFC 9293, 3.4). All else is called by its number in its flow.
+the same number is other bytes in the next run. So do its bounds: where several messages are in flight, TCP cuts its
+stream as it happens to find it. The place of a byte in the stream is the same, and what a lost segment means to the
+receiver follows from the bytes in it (RFC 9293, 3.4). So a segment is known by a byte: it is the one that contains it,
+the first or the n-th that does. A FIN counts as the byte behind the last. All else is called by its number in its flow.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from lab.packets import ACK, FIN, RST, SYN, TCP, Packet, stream_offset
 
+STREAM = ("bytes", "FIN")
+"""What takes a place in the stream that other segments may take too."""
+
 
 class Sending(NamedTuple):
     """`what` is SYN, bytes, FIN, RST, ACK or packet; `at` its place in the stream (for ACK: in the peer's; for packet:
-    its number in the flow); `times` counts from 1."""
+    its number in the flow); `times` counts from 1, of bytes and FIN the segments that contain the place."""
 
     what: str
     at: int
@@ -36,41 +42,65 @@ class Sending(NamedTuple):
         return text if self.times == 1 else f"{text} (sent for time {self.times})"
 
 
+class Fate(NamedTuple):
+    """What became of a sending in a recorded run: by which fault each copy was dropped, and whether another arrived."""
+
+    dropped: Mapping[int, str]
+    arrived: bool = False
+
+
+class Place(NamedTuple):
+    """Where a packet begins, and how much of the stream it takes (no less than 1, for what has no bytes)."""
+
+    what: str
+    at: int
+    size: int = 1
+
+
 class Sendings:
-    """Names the packets of one flow, given in the order they were sent, as they were sent."""
+    """Names the packets of one flow, given in the order they were sent, as they were sent.
 
-    __slots__ = ("_count", "_first_ack", "_first_seq", "_times")
+    `known` are the places in the stream, as (what, at), by which segments with data or a FIN are known.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_first_ack", "_first_seq", "_known", "_times")
+
+    def __init__(self, known: Collection[tuple[str, int]] = ()) -> None:
+        self._known = sorted(known, key=lambda place: place[1])
         self._count = 0
         self._times: Counter[tuple[str, int]] = Counter()
         self._first_seq: int | None = None
         self._first_ack: int | None = None
 
-    def name(self, packet: Packet) -> Sending:
-        """Never the same twice in a flow."""
+    def names(self, packet: Packet) -> tuple[Sending, ...]:
+        """Never one of another packet of the flow; none for a segment without any of the known places."""
+        place = self.place(packet)
+        if place.what not in STREAM:
+            return (self._name(place.what, place.at),)
+        return tuple(self._name(what, at) for what, at in self._known if place.at <= at < place.at + place.size)
+
+    def _name(self, what: str, at: int) -> Sending:
+        self._times[what, at] += 1
+        return Sending(what, at, self._times[what, at])
+
+    def place(self, packet: Packet) -> Place:
+        """Counted from the connection's SYN, one way and the other; where that was not seen, the packet's number."""
         self._count += 1
         segment = self._segment(packet) if packet.protocol == TCP and not packet.fragment else None
-        if segment is None:
-            return Sending("packet", self._count)
-        self._times[segment] += 1
-        return Sending(*segment, self._times[segment])
+        return segment or Place("packet", self._count)
 
-    def _segment(self, packet: Packet) -> tuple[str, int] | None:
-        """Counted from the connection's SYN, one way and the other; None where that was not seen."""
+    def _segment(self, packet: Packet) -> Place | None:
         flags = packet.flags
         if flags & SYN:
             self._first_seq, self._first_ack = packet.seq, packet.ack if flags & ACK else None
-            return "SYN", 0
+            return Place("SYN", 0)
         if self._first_seq is None:
             return None
         if self._first_ack is None:
             self._first_ack = packet.ack
         at = stream_offset(packet, self._first_seq)
         if flags & RST:
-            return "RST", at
-        if packet.payload_end > packet.payload_at:
-            return "bytes", at
-        if flags & FIN:
-            return "FIN", at
-        return "ACK", (packet.ack - self._first_ack) & 0xFFFFFFFF
+            return Place("RST", at)
+        if packet.stream_size:
+            return Place("bytes" if packet.payload_end > packet.payload_at else "FIN", at, packet.stream_size)
+        return Place("ACK", (packet.ack - self._first_ack) & 0xFFFFFFFF)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import yaml
 from lab.checks.base import Verdict
 from lab.errors import LabFailure
 from lab.faults import KINDS, Effect
-from lab.replay import Drop, read_run, traffic
+from lab.replay import Drop, Traffic, read_run, traffic
 from lab.report.result import RunResult
 from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
@@ -72,7 +72,7 @@ def shrink(folder: Path, options: Options, say: Callable[[str], None]) -> Shrunk
     recorded = traffic(folder)
     same = replace(options, seed=facts["seed"], runtime=facts.get("runtime", "netns"), engine=facts["engine"])
     with tempfile.TemporaryDirectory() as place:
-        trials = _Trials(scenario, same, Path(place) / "drops.json", recorded.dropped)
+        trials = _Trials(scenario, same, Path(place) / "drops.json", recorded)
         everything = [*recorded.dropped]
         target = _failing(trials.run(trials.entries, everything))
         if not target:
@@ -100,7 +100,7 @@ def _failing(result: RunResult) -> set[str]:
 class _Trials:
     """Runs of one scenario with other faults, and only the drops that are asked for."""
 
-    def __init__(self, scenario: Scenario, options: Options, file: Path, recorded: Mapping[Drop, str]) -> None:
+    def __init__(self, scenario: Scenario, options: Options, file: Path, recorded: Traffic) -> None:
         self._data: dict[str, Any] = parse_yaml(scenario.source, scenario.name).data
         self._name = scenario.name
         self._options = options
@@ -115,7 +115,7 @@ class _Trials:
 
     def run(self, entries: Sequence[Entry], drops: Sequence[Drop]) -> RunResult:
         self.runs += 1
-        self._file.write_text(json.dumps([(*drop, self._recorded[drop]) for drop in drops]))
+        self._file.write_text(self._recorded.orders(drops))
         return run(parse_scenario(self.text(entries), self._name), replace(self._options, forced_drops=self._file))
 
 

@@ -17,7 +17,7 @@ from lab.replay import replay
 from lab.report.result import RunResult
 from lab.report.text import lines
 from lab.runner import Options, run
-from lab.scenario import Scenario, load_scenario, shipped
+from lab.scenario import Scenario, load_scenario, parse_scenario, shipped
 from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.deaf import Pretending, Silent
@@ -54,6 +54,31 @@ def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, runtime: str,
     assert proof.summary != "no fault asked"
     if runtime == "compose" and scenario.name not in REPLAYED_IN_CONTAINERS:
         return
+    again = replay(Path(first.evidence), Options(out=tmp_path))
+    repeated = next(check for check in again.checks if check.name == "replay")
+    assert repeated.verdict == Verdict.PASS, told(again)
+
+
+@pytest.mark.parametrize(
+    ("messages", "faults"),
+    [
+        ("messages: 60, size: 4KiB, window: 8", "latency: {delay: 5ms, jitter: 2ms}, loss: 5%"),
+        ("messages: 200, size: 100B, window: 16", "latency: 5ms, loss: 5%"),
+        ("messages: 100, size: 100B", "duplicate: 10%, loss: 5%"),
+    ],
+    ids=["large messages in flight", "small messages in flight", "doubled too"],
+)
+def test_a_replay_finds_the_bytes_wherever_tcp_cuts_its_stream(
+    messages: str, faults: str, needs_netns: None, tmp_path: Path
+) -> None:
+    """No two runs have the same segments where several messages are in flight, or the same packets doubled."""
+    text = (
+        "about: See the test.\n"
+        f"workload: [{{tcp: {{to: 'tcp-server:8082', framing: length2, {messages}}}}}]\n"
+        f"faults: [{{on: client<->tcp-server, {faults}}}]\n"
+        "checks: [reliability]\n"
+    )
+    first = run(parse_scenario(text, "in-flight"), Options(seed=4, out=tmp_path))
     again = replay(Path(first.evidence), Options(out=tmp_path))
     repeated = next(check for check in again.checks if check.name == "replay")
     assert repeated.verdict == Verdict.PASS, told(again)

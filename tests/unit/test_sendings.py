@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.packets import ACK, FIN, PSH, RST, SYN, Packet
-from lab.sendings import Sending, Sendings
+from lab.sendings import STREAM, Sending, Sendings
 from tests.virtual_wire import tcp, udp
 
 
@@ -14,8 +14,14 @@ def segment(flags: int, seq: int, ack: int = 0, payload: bytes = b"") -> Packet:
 
 
 def names(*packets: Packet) -> list[Sending]:
-    sendings = Sendings()
-    return [sendings.name(packet) for packet in packets]
+    """By the first byte of each segment."""
+    first = Sendings()
+    places = [first.place(packet) for packet in packets]
+    again = Sendings({(place.what, place.at) for place in places if place.what in STREAM})
+    return [
+        next(name for name in again.names(packet) if (name.what, name.at) == (place.what, place.at))
+        for packet, place in zip(packets, places, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(1000, 5000), (2**32 - 1, 2**32 - 300), (2**32 - 20, 0)])
@@ -68,3 +74,19 @@ def test_what_is_no_segment_of_a_connection_seen_is_called_by_its_number() -> No
     datagram = Packet.parse(udp(b"same"))
     assert names(segment(ACK, 5, 6), datagram, datagram) == [Sending("packet", n) for n in (1, 2, 3)]
     assert not Sending("packet", 3).is_for_tcp_to_decide
+
+
+def test_a_segment_is_known_by_each_byte_in_it_wherever_tcp_cuts_the_stream() -> None:
+    """Two segments were dropped; this time one carries both, and then they come in three."""
+    known = {("bytes", 0), ("bytes", 40), ("FIN", 60)}
+    syn, whole = segment(SYN, 10), segment(PSH | ACK | FIN, 11, 0, b"x" * 60)
+    parts = [segment(ACK, 11 + at, 0, b"x" * size) for at, size in ((0, 30), (30, 20), (50, 10))]
+    sendings = Sendings(known)
+    assert [set(sendings.names(packet)) for packet in (syn, whole, *parts, segment(FIN | ACK, 71))] == [
+        {Sending("SYN", 0)},
+        {Sending("bytes", 0), Sending("bytes", 40), Sending("FIN", 60)},
+        {Sending("bytes", 0, 2)},
+        {Sending("bytes", 40, 2)},
+        set(),
+        {Sending("FIN", 60, 2)},
+    ]

@@ -21,7 +21,7 @@ from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step,
 from lab.faults import Fault, check_composition, fault_to_json
 from lab.faults.base import Change, Draw, Stage
 from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet, stream_offset
-from lab.sendings import Sendings
+from lab.sendings import STREAM, Sendings
 from lab.topology import Node
 
 QUEUE_LIMIT = 32_768
@@ -39,8 +39,8 @@ _NOT_IP = (0, 0, 0, 0)
 class Core:
     """The switch. `nodes` fixes the indices used everywhere; `forced_drops` replays a recorded run's drops.
 
-    `forced_drops` maps (path, flow label) to the (sending, copy) pairs to drop, and which fault did; where given, no
-    others are dropped but by a full queue.
+    `forced_drops` maps (path, flow label) to the sendings to drop, with their fates; where given, no others are
+    dropped but by a full queue.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Core:
             packet.stream_at = stream_offset(packet, flow.first_seq)
         transit = Transit(packet, packet, self._packets, flow, frame, now, now)
         if flow.sendings is not None:
-            transit.sending = flow.sendings.name(packet)
+            transit.names = flow.sendings.names(packet)
         passage = self._passage(path, transit, now)
         steps = self._steps(path, flow)
         for copy in passage.family:
@@ -261,8 +261,11 @@ class Core:
 
     def _new_flow(self, path: PathState, key: bytes) -> Flow:
         self._flows += 1
-        sendings = Sendings() if self.forced_drops is not None else None
-        flow = Flow(self._flows, self._names.label(key), sendings)
+        label, sendings = self._names.label(key), None
+        if self.forced_drops is not None:
+            forced = self.forced_drops.get((path.name, label), {})
+            sendings = Sendings({(one.what, one.at) for one in forced if one.what in STREAM})
+        flow = Flow(self._flows, label, sendings)
         if len(path.flows) >= FLOW_LIMIT:
             # QUEUE_LIMIT is smaller than FLOW_LIMIT, so there is always one that holds nothing.
             oldest = next(key for key, old in path.flows.items() if not old.held)

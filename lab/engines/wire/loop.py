@@ -28,7 +28,7 @@ from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
 from lab.faults import Fault, fault_from_json, fault_to_json
 from lab.runtimes.linux import sharp_timers
-from lab.sendings import Sending
+from lab.sendings import Fate, Sending
 from lab.topology import Node
 
 BATCH = 64
@@ -242,7 +242,7 @@ def main(config: Mapping[str, Any]) -> None:
 def _forced_drops(file: str | None) -> dict[tuple[str, str], Recorded] | None:
     if file is None:
         return None
-    drops: dict[tuple[str, str], dict[tuple[Sending, int], str]] = {}
-    for path, flow, sending, copy, fault in json.loads(FilePath(file).read_text()):
-        drops.setdefault((path, flow), {})[Sending(*sending), copy] = fault
+    drops: dict[tuple[str, str], dict[Sending, Fate]] = {}
+    for path, flow, sending, dropped, arrived in json.loads(FilePath(file).read_text()):
+        drops.setdefault((path, flow), {})[Sending(*sending)] = Fate(dict(dropped), arrived)
     return dict(drops)

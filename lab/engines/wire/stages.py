@@ -9,10 +9,10 @@ from typing import Any
 from lab.engines.wire.state import Act, Active, PathState, Step, Transit
 from lab.faults.base import Change, Copies, Delay, Drop, Effect, Hold, Inject, Overtake, Stage
 from lab.packets import Packet
-from lab.sendings import Sending
+from lab.sendings import Fate, Sending
 
-Recorded = Mapping[tuple[Sending, int], str]
-"""(sending, copy) of each packet to drop: the id of the fault that dropped it."""
+Recorded = Mapping[Sending, Fate]
+"""The packets of a flow to drop again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +42,7 @@ class Passage:
 
 def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
     """Take one copy from its step to the last one, or to where it ends or has to wait; copies join the family."""
-    by = _recorded(passage, transit)
+    replays = bool(passage.only_drop)
     for number in range(transit.step, len(steps)):
         active, selected, decide = steps[number]
         transit.step = number
@@ -50,13 +50,13 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
             return
         at = transit.due - active.since
         verdict = decide(transit.packet, at) if selected is None or selected(transit.packet, at) else None
-        if by == active.id and not isinstance(verdict, Drop | Inject):
+        if replays and not isinstance(verdict, Drop | Inject) and _recorded(passage, transit) == active.id:
             verdict = _AS_RECORDED
         if verdict is not None:
             _CARRY_OUT[type(verdict)](passage, transit, active, verdict)
             if transit.dropped:
                 return
-    if by is not None:
+    if replays and _recorded(passage, transit) is not None:
         transit.drop("replay", _AS_RECORDED.reason)
 
 
@@ -70,10 +70,21 @@ def _waits_for_link(passage: Passage, transit: Transit) -> bool:
 
 def _recorded(passage: Passage, transit: Transit) -> str | None:
     """In a replay: the fault that dropped this copy in the first run. It drops it again, whatever it decides now; where
-    it is not there now, the replay itself does."""
-    if passage.only_drop is None or transit.sending is None:
+    it is not there now, the replay itself does.
+
+    A packet may have more copies now than then, or fewer. One that was lost is lost again, with every copy; one of
+    which a copy arrived loses the others only where there are others.
+    """
+    if not passage.only_drop:
         return None
-    return passage.only_drop.get((transit.sending, transit.packet.copy))
+    fates = [passage.only_drop[name] for name in transit.names if name in passage.only_drop]
+    copy = transit.packet.copy
+    for fate in fates:
+        if not fate.arrived:
+            return fate.dropped.get(copy) or next(iter(fate.dropped.values()))
+    if any(other is not transit and not other.dropped for other in passage.family):
+        return next((fate.dropped[copy] for fate in fates if copy in fate.dropped), None)
+    return None
 
 
 def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:

@@ -88,7 +88,7 @@ class PathState:
 class Transit:
     """A packet on its way through the faults: one copy of it, what was done to it, when it leaves.
 
-    `sending` is what a replay knows it by. `step` is the fault it comes to next; `before_link` says that it waits for
+    `names` are what a replay knows it by. `step` is the fault it comes to next; `before_link` says that it waits for
     its turn there.
     """
 
@@ -107,7 +107,7 @@ class Transit:
     passes_left: int = 0
     detail: int = 0
     copies: int = 1
-    sending: Sending | None = None
+    names: tuple[Sending, ...] = ()
     step: int = 0
     before_link: bool = False
     holder: Active | None = None

@@ -6,7 +6,7 @@ import pytest
 
 from lab.engines.wire import core
 from lab.faults import Corrupt, Drop, Duplicate, Effect, Fault, Latency, Loss, Match, Partition, Rate, Rebind, Reorder
-from lab.sendings import Sending
+from lab.sendings import Fate, Sending
 from tests.virtual_wire import (
     ACK,
     CLIENT,
@@ -257,12 +257,11 @@ def test_a_packet_behind_jitter_meets_the_rate_that_is_there_then() -> None:
 
 
 FLOW = "udp client:20000 -> udp-server:41234"
+LOST = Fate({0: "f1"})
 
 
 def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
-    wire = Wire(
-        seed=99, forced_drops={(TO_UDP, FLOW): dict.fromkeys(((Sending("packet", n), 0) for n in (2, 5)), "f1")}
-    )
+    wire = Wire(seed=99, forced_drops={(TO_UDP, FLOW): {Sending("packet", n): Fate({0: "f1"}) for n in (2, 5)}})
     wire.send(udp(b"1"))
     wire.set(TO_UDP, Loss(percent=60))
     wire.send(*numbered(2, 9))
@@ -272,27 +271,54 @@ def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
 def test_a_replay_drops_the_same_bytes_whatever_else_tcp_sends() -> None:
     """A pure ACK more this time: the segment's number in its flow is another, its bytes are not."""
     flow = "tcp client:20000 -> tcp-server:8082"
-    wire = Wire(forced_drops={(TO_TCP, flow): {(Sending("bytes", 10), 0): "f1", (Sending("bytes", 0, 2), 0): "f1"}})
+    wire = Wire(forced_drops={(TO_TCP, flow): {Sending("bytes", 10): LOST, Sending("bytes", 0, 2): LOST}})
     syn, first, pure_ack, second = tcp(b"", SYN, 100), tcp(b"a" * 10, seq=101), tcp(b"", seq=111), tcp(b"b", seq=111)
     wire.send(syn, first, pure_ack, second, first, second)
     assert wire.frames(TCP_SERVER) == [syn, first, pure_ack, second]
 
 
+def test_a_replay_drops_the_segment_that_contains_the_byte() -> None:
+    """TCP cuts its stream elsewhere this time: one segment carries what two carried, and what one did comes in two."""
+    flow = "tcp client:20000 -> tcp-server:8082"
+    wire = Wire(forced_drops={(TO_TCP, flow): {Sending("bytes", 10): LOST, Sending("bytes", 40): LOST}})
+    syn, both, rest = tcp(b"", SYN, 100), tcp(b"a" * 20, seq=101), tcp(b"b" * 15, seq=121)
+    left, right = tcp(b"b" * 20, seq=131), tcp(b"c" * 5, seq=151)
+    wire.send(syn, both, rest, left, right, both, left)
+    assert wire.frames(TCP_SERVER) == [syn, rest, right, both, left]
+
+
+@pytest.mark.parametrize(("arrived", "delivered"), [(False, [2, 3, 3]), (True, [1, 2, 3, 3])])
+def test_a_replay_keeps_a_packet_s_fate_whatever_is_doubled_now(arrived: bool, delivered: list[int]) -> None:
+    """2 and 3 are doubled now. Then 1 lost one copy, of two or the only one; 2 one of two; and 3 was not touched."""
+    fates = {Sending("packet", 1): Fate({0: "f2"}, arrived), Sending("packet", 2): Fate({1: "f2"}, True)}
+    wire = Wire(forced_drops={(TO_UDP, FLOW): fates})
+    wire.set(TO_UDP, Duplicate(percent=100, match=Match(which=(2, 3))), Loss(percent=50))
+    wire.send(*numbered(1, 3))
+    assert payloads(wire) == delivered
+
+
+def test_what_was_lost_is_lost_with_a_copy_that_is_new() -> None:
+    wire = Wire(forced_drops={(TO_UDP, FLOW): {Sending("packet", 1): LOST}})
+    wire.set(TO_UDP, Duplicate(percent=100, copies=2), Loss(percent=50))
+    wire.send(*numbered(1, 2))
+    assert payloads(wire) == [2, 2, 2]
+
+
 def test_a_replayed_drop_is_still_the_work_of_the_fault_that_made_it() -> None:
     """Whatever its dice say of the packet now; or a replay's faults would leave a trace only by chance."""
-    drops = {(Sending("packet", number), 0): f"f{2 - number % 2}" for number in range(1, 41)}
+    drops = {Sending("packet", number): Fate({0: f"f{2 - number % 2}"}) for number in range(1, 41)}
     wire = Wire(forced_drops={(TO_UDP, FLOW): drops})
     wire.set(TO_UDP, Loss(percent=50), Drop(match=Match(payload="1")), Latency(delay_ms=5))
     wire.send(*numbered(1, 50))
     wire.finish()
     assert payloads(wire) == list(range(41, 51))
     dropped = [one for one in wire.recorder.entries if one.decision == "dropped"]
-    assert {(Sending("packet", one.ordinal), 0): one.acts[-1][0] for one in dropped} == drops
+    assert {Sending("packet", one.ordinal): Fate({0: one.acts[-1][0]}) for one in dropped} == drops
     assert {len(one.acts) for one in dropped} == {1}, "dropped in its fault's place, before the latency"
 
 
 def test_a_replay_drops_without_any_fault_too() -> None:
-    wire = Wire(forced_drops={(TO_UDP, FLOW): {(Sending("packet", 1), 0): "f1"}})
+    wire = Wire(forced_drops={(TO_UDP, FLOW): {Sending("packet", 1): LOST}})
     wire.send(udp(b"1"), udp(b"2"))
     assert payloads(wire) == [2]
     assert wire.recorder.entries[0].acts == (("replay", Effect.DROPPED, "as recorded"),)
@@ -324,10 +350,13 @@ def test_a_replay_of_the_same_traffic_gives_the_same_ledger(faults: tuple[Fault,
 
     first = Wire(seed=3)
     ledger = run(first)
+    entries = first.recorder.entries
     drops = {
-        (Sending("packet", one.ordinal), one.copy): one.acts[-1][0]
-        for one in first.recorder.entries
-        if one.decision == "dropped"
+        Sending("packet", number): Fate(
+            {one.copy: one.acts[-1][0] for one in entries if one.ordinal == number and one.decision == "dropped"},
+            any(one.left for one in entries if one.ordinal == number),
+        )
+        for number in {one.ordinal for one in entries if one.decision == "dropped"}
     }
     assert drops
     assert run(Wire(seed=3, forced_drops={(TO_UDP, FLOW): drops})) == ledger

@@ -35,7 +35,7 @@ from lab.faults import (
     Reset,
 )
 from lab.packets import ACK, SYN, Packet
-from lab.sendings import Sending, Sendings
+from lab.sendings import STREAM, Fate, Place, Sending, Sendings
 from tests.unit.engines.wire.frames import BACK, MS, NODES, THERE, Told, World, number_of, tcp, udp
 
 COPIES = 2
@@ -423,16 +423,25 @@ def test_other_flows_change_no_decision_about_this_one(script: list[Step], seed:
 
 def drops_of(world: World) -> dict[tuple[str, str], Recorded]:
     """As `lab.replay` finds them: each packet is called by what its sender sent."""
-    flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
-    sendings = {
-        told.packet_id: flows[told.path, told.flow].name(Packet.parse(told.original))
-        for told in world.recorder.arrivals
-        if not told.injected
-    }
-    found: defaultdict[tuple[str, str], dict[tuple[Sending, int], str]] = defaultdict(dict)
-    for told in world.recorder.ends:
-        if told.dropped and not told.injected:
-            found[told.path, told.flow][sendings[told.packet_id], told.copy] = told.acts[-1][0]
+    ends = [told for told in world.recorder.ends if not told.injected]
+    arrivals = [told for told in world.recorder.arrivals if not told.injected]
+    lost = {told.packet_id for told in ends if told.dropped}
+    places: dict[int, Place] = {}
+    known: defaultdict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
+    first: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
+    for told in arrivals:
+        key = told.path, told.flow
+        places[told.packet_id] = first[key].place(Packet.parse(told.original))
+        if told.packet_id in lost and places[told.packet_id].what in STREAM:
+            known[key].add(places[told.packet_id][:2])
+    named = {key: Sendings(known[key]) for key in first}
+    found: defaultdict[tuple[str, str], dict[Sending, Fate]] = defaultdict(dict)
+    for told in arrivals:
+        for name in named[told.path, told.flow].names(Packet.parse(told.original)):
+            if told.packet_id in lost and name[:2] == places[told.packet_id][:2]:
+                copies = [one for one in ends if one.packet_id == told.packet_id]
+                dropped = {one.copy: one.acts[-1][0] for one in copies if one.dropped}
+                found[told.path, told.flow][name] = Fate(dropped, len(dropped) < len(copies))
     return dict(found)
 
 
