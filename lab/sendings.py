@@ -9,11 +9,12 @@ the first or the n-th that does. A FIN counts as the byte behind the last. All e
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from lab.packets import ACK, FIN, RST, SYN, TCP, Packet, stream_offset
+from lab.packets import ACK, RST, SYN, TCP, Packet, stream_offset
 
 STREAM = ("bytes", "FIN")
 """What takes a place in the stream that other segments may take too."""
@@ -66,7 +67,7 @@ class Sendings:
     __slots__ = ("_count", "_first_ack", "_first_seq", "_known", "_times")
 
     def __init__(self, known: Collection[tuple[str, int]] = ()) -> None:
-        self._known = sorted(known, key=lambda place: place[1])
+        self._known = sorted((at, what) for what, at in known)
         self._count = 0
         self._times: Counter[tuple[str, int]] = Counter()
         self._first_seq: int | None = None
@@ -77,7 +78,9 @@ class Sendings:
         place = self.place(packet)
         if place.what not in STREAM:
             return (self._name(place.what, place.at),)
-        return tuple(self._name(what, at) for what, at in self._known if place.at <= at < place.at + place.size)
+        first = bisect_left(self._known, (place.at, ""))
+        behind = bisect_left(self._known, (place.at + place.size, ""))
+        return tuple(self._name(what, at) for at, what in self._known[first:behind])
 
     def _name(self, what: str, at: int) -> Sending:
         self._times[what, at] += 1
