@@ -74,6 +74,8 @@ def confine() -> None:
     _limit(resource.RLIMIT_DATA, most_memory())
     if not _pid_max_is_ours():
         _limit(resource.RLIMIT_NPROC, MOST_PROCESSES)
+    # Where the host runs out of memory, the kernel ends a node's program, not the host's (proc(5): oom_score_adj).
+    Path("/proc/self/oom_score_adj").write_text("1000")
     linux.keep_capabilities(set(CAPABILITIES.values()))
     linux.no_new_privileges()
 
@@ -122,10 +124,12 @@ def _open_folders(*more: Path) -> dict[Path, int]:
 
 
 def _hide_host(folders: Mapping[Path, int], work: Path, sockets: list[str], files: Mapping[str, str]) -> None:
-    read_only = {one for one in folders if os.statvfs(one).f_flag & os.ST_RDONLY}
+    read_only = {one for one in (*folders, Path("/proc")) if os.statvfs(one).f_flag & os.ST_RDONLY}
     secrets = [one for one in (*_secrets(), *map(Path, sockets)) if os.access(one, os.F_OK)]  # others need no cover
     shadows = {name: _without_hashes(Path(name).read_text()) for name in _HASHES if os.access(name, os.R_OK)}
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
+    devices = {
+        name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES if Path("/dev", name).exists()
+    }
     linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV, whole=True)
     for hidden in {Path(name).resolve() for name in CONTROL_FOLDERS}:
         if hidden.is_dir():
@@ -153,6 +157,8 @@ def _hide_host(folders: Mapping[Path, int], work: Path, sockets: list[str], file
         if not any(one == secret or secret in one.parents for one in used):
             _cover(str(stage / (_EMPTY_FOLDER if secret.is_dir() else _EMPTY_FILE)), str(secret))
     _close_proc(stage)
+    if Path("/proc") not in read_only:
+        linux.restrict_mount("/proc", 0, linux.MOUNT_ATTR_RDONLY)
     for name, text in texts.items():
         real = Path(name).resolve()
         real.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +170,7 @@ def _hide_host(folders: Mapping[Path, int], work: Path, sockets: list[str], file
 def _cover(source: str, target: str) -> None:
     """A mount in the place of a file or folder, for reading. One that is gone meanwhile needs none."""
     try:
-        linux.mount(source, target, "", linux.MS_BIND)
+        linux.mount(source, target, "", linux.MS_BIND | linux.MS_REC)
     except FileNotFoundError:
         return
     linux.restrict_mount(target, linux.MOUNT_ATTR_RDONLY)
@@ -213,7 +219,6 @@ def _close_proc(stage: Path) -> None:
             _cover(str(stage / _EMPTY_FILE), entry.path)
         elif entry.is_dir() or mode & 0o222:
             _cover(entry.path, entry.path)
-    linux.restrict_mount("/proc", 0, linux.MOUNT_ATTR_RDONLY)
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
@@ -230,7 +235,7 @@ def _secrets() -> Iterator[Path]:
 
 def _kept_to_root(folder: Path, deep: bool) -> Iterator[Path]:
     """Files and folders of root's in it that the others may not read."""
-    if not folder.is_dir():
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
         return
     for entry in os.scandir(folder):
         facts = entry.stat(follow_symlinks=False)

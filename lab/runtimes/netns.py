@@ -187,17 +187,23 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
         raise LabFailure(f"lab {name!r} did not hand out the namespaces of {node!r}")
     kinds = [linux.CLONE_NEWUSER] * (len(fds) - 4)
     kinds += [linux.CLONE_NEWIPC, linux.CLONE_NEWPID, linux.CLONE_NEWNS, linux.CLONE_NEWNET]
+    here = Path("/proc/self/ns/user").stat()
 
     def enter() -> None:
         for fd, kind in zip(fds, kinds, strict=True):
-            linux.setns(fd, kind)
+            if kind != linux.CLONE_NEWUSER or not os.path.samestat(os.fstat(fd), here):  # one's own can't be entered
+                linux.setns(fd, kind)
         linux.unshare(linux.CLONE_NEWUTS)
         socket.sethostname(node)
         child = os.fork()
         if child:
             _stand_in_for(child)
         linux.die_with_parent(signal.SIGKILL)
-        os.chdir(directory)
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            os.write(2, f"lab: a node has no folder {directory} ({error.strerror})\n".encode())
+            raise
         if answer["confined"]:
             isolation.confine()
 

@@ -20,6 +20,7 @@ from lab.engines.netem.support import supported
 from lab.faults import Loss
 from lab.lab import Lab
 from lab.runtimes import compose
+from lab.runtimes.base import Guest
 from lab.runtimes.project import PROJECT_LABEL
 from lab.topology import free_networks
 from tests.conftest import RanOn
@@ -148,3 +149,21 @@ def test_images_of_other_sources_are_refused(engine: Any, tmp_path: Path) -> Non
         file.write("# another\n")
     done = subprocess.run([*LAB, "up", "--runtime", "compose"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, "make images" in done.stderr) == (4, True), done.stderr
+
+
+def test_no_container_holds_more_than_it_needs(engine: Any, tmp_path: Path) -> None:
+    """Nor does a server of the user's own, from an image: no privilege, no socket of the host, limits for each."""
+    argv = ("python", "-m", "http.server", "9000")
+    guest = Guest("server", ("tcp/9000",), argv=argv, image="fault-lab/node")
+    with Lab.up(f"needs-{os.getpid()}", runtime="compose", nodes=PAIR, guest=guest, evidence=tmp_path) as lab:
+        facts = lab.status()
+        containers = engine.containers.list(filters={"label": f"{PROJECT_LABEL}={facts['project']}"})
+        assert len(containers) == 2 * len(facts["nodes"]) + 1
+        for one in containers:
+            host = one.attrs["HostConfig"]
+            assert not host["Privileged"] and host["Memory"] > 0 and host["PidsLimit"] > 0, one.name
+            assert "no-new-privileges" in str(host["SecurityOpt"]), one.name
+            assert "host" not in (host["NetworkMode"], host["PidMode"], host["IpcMode"], host["UsernsMode"]), one.name
+            assert {device["PathOnHost"] for device in host["Devices"] or ()} <= {"/dev/net/tun"}, one.name
+            binds = [mount["Source"] for mount in one.attrs["Mounts"] if mount["Type"] == "bind"]
+            assert binds == [str(Path.cwd())] * (one.name.endswith("-client-1")), one.name

@@ -91,14 +91,15 @@ for folder in Path("/proc").glob("[0-9]*"):
     if "services" in (folder / "cmdline").read_text().split("\\0"):
         status = (folder / "status").read_text()
         bounding = status.count("CapBnd:\\t00000000200434fb")
-        print(os.readlink(folder / "ns/mnt") == mine, "NoNewPrivs:\\t1" in status, bounding)
+        first_to_go = (folder / "oom_score_adj").read_text().strip()
+        print(os.readlink(folder / "ns/mnt") == mine, "NoNewPrivs:\\t1" in status, bounding, first_to_go)
 """
 
 
 def test_servers_are_in_it_too(needs_netns: None, tmp_path: Path) -> None:
     with Lab.up(f"isolation-{os.getpid()}", evidence=tmp_path, nodes=["client", "tcp-server", "udp-server"]) as lab:
         done = lab.exec("client", [sys.executable, "-c", LOOK], stdout=subprocess.PIPE, text=True)
-    assert done.stdout.splitlines() == ["True True 1"] * 2
+    assert done.stdout.splitlines() == ["True True 1 1000"] * 2
 
 
 def test_a_lab_in_the_root_folder_opens_nothing_more(

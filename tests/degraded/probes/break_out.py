@@ -164,7 +164,8 @@ def _checked(result: int) -> None:
 WAYS: tuple[Callable[[dict[str, Any]], bool | None], ...] = (
     outside_file, hashes, closed_file_of_etc, private_key, password_file, control_socket, other_socket, raw_disk,
     new_device, core_pattern, magic_key, firmware_and_kernel, supervisors_files, supervisors_namespace, other_mounts,
-    uncovered, capabilities, gained_by_a_file, memory, processes,
+    uncovered, capabilities, gained_by_a_file, memory,
+    processes,
 )  # fmt: skip
 
 
