@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from lab.evidence.evidence import Evidence
+from lab.evidence.gaps import Gaps, Took
+from lab.units import Milliseconds
 
 FINDINGS_SHOWN = 20
 
@@ -61,6 +63,13 @@ class Options(BaseModel):
     )
 
 
+class Bounds(Options):
+    """Of a time: the least and the most."""
+
+    at_least_ms: Milliseconds = 0.0
+    at_most_ms: Milliseconds = 3_600_000.0
+
+
 class NoOptions(Options):
     """For a check that takes none."""
 
@@ -89,6 +98,23 @@ def conclude(
     if unclear:
         return CheckResult(name, Verdict.INCONCLUSIVE, _count(unclear, "unclear"), (*unclear[:FINDINGS_SHOWN],))
     return CheckResult(name, Verdict.PASS, good, tuple(notes))
+
+
+def judge_time(name: str, text: str, took: Took, bounds: Bounds, gaps: Gaps, where: str = "") -> CheckResult:
+    """A time against its bounds: INCONCLUSIVE where what the wire did not see decides. `text` has the time in words."""
+    fair, least, most = (ns / 1e6 for ns in took)
+    if bounds.at_least_ms <= least and most <= bounds.at_most_ms:
+        return conclude(name, text)
+    text = f"{text}, expected {bounds.at_least_ms:g} ms to {bounds.at_most_ms:.7g} ms"
+    if fair > bounds.at_most_ms or most < bounds.at_least_ms:
+        return conclude(name, "", [Finding(text, where)])
+    return conclude(name, "", unclear=[Finding(f"{text}; {gaps.in_words()}", where or "ledger.bin")])
+
+
+def took_in_words(took: Took, digits: int) -> str:
+    """In ms; both bounds where the wire's gaps make them differ."""
+    low, high = (f"{ns / 1e6:.{digits}f}" for ns in (took.least, took.most))
+    return f"{low} ms" if low == high else f"{low} to {high} ms"
 
 
 def _count(findings: Sequence[Finding], word: str) -> str:

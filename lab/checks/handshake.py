@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.base import Bounds, Check, CheckResult, Finding, Verdict, conclude, judge_time, took_in_words
 from lab.checks.messages import client_errors
 from lab.evidence.evidence import Evidence, Workload
 from lab.packets import ACK, SYN, TCP, Packet
-from lab.units import Milliseconds
 
 
-class Between(Options):
+class Between(Bounds):
     """Bounds for every connection."""
-
-    at_least_ms: Milliseconds = 0.0
-    at_most_ms: Milliseconds = 3_600_000.0
 
 
 def judge(evidence: Evidence, options: Between) -> CheckResult:
-    """From the captures alone."""
+    """From the captures alone; what the first SYN can have waited unseen counts."""
     wrong: list[Finding] = []
     unclear: list[Finding] = []
     times = []
     for workload in evidence.of_kind("tcp"):
         sent, answered = _first_syns(evidence, workload), _first_answers(evidence, workload)
+        stamps = _stamps(evidence, workload) if evidence.gaps.all else {}
         for port, (start, where) in sorted(sent.items()):
             if port not in answered:
                 unclear.append(Finding(f"the SYN from port {port} was never answered", where))
                 continue
-            taken = (answered[port] - start) / 1e6
-            times.append(taken)
-            if not options.at_least_ms <= taken <= options.at_most_ms:
-                text = f"took {taken:.1f} ms, expected {options.at_least_ms:g} ms to {options.at_most_ms:g} ms"
-                wrong.append(Finding(text, where))
+            took = evidence.gaps.took(workload.source, start, answered[port], stamps.get(port, ()))
+            times.append(took.most)
+            result = judge_time("", f"took {took_in_words(took, 1)}", took, options, evidence.gaps, where)
+            if result.verdict != Verdict.PASS:
+                (wrong if result.verdict == Verdict.FAIL else unclear).extend(result.findings)
     if not times and not unclear:
         unclear.append(Finding(f"no handshake was seen{client_errors(evidence)}"))
-    span = f"{min(times) / 1e3:.3f} s" + (f" .. {max(times) / 1e3:.3f} s" if len(times) > 1 else "") if times else ""
+    span = f"{min(times) / 1e9:.3f} s" + (f" .. {max(times) / 1e9:.3f} s" if len(times) > 1 else "") if times else ""
     bounds = f"within {options.at_least_ms / 1e3:g} s .. {options.at_most_ms / 1e3:g} s"
     return conclude("handshake", f"{span}, {bounds}", wrong, unclear)
+
+
+def _stamps(evidence: Evidence, workload: Workload) -> dict[int, list[int]]:
+    """By the client's port: when any packet of the connection was sent or delivered."""
+    found: dict[int, list[int]] = {}
+    for capture in (evidence.sent, evidence.delivered):
+        for index in range(len(capture)):
+            packet = Packet.parse(capture.frame(index))
+            if packet.protocol == TCP and workload.port in (packet.source_port, packet.target_port):
+                port = packet.source_port if packet.target_port == workload.port else packet.target_port
+                found.setdefault(port, []).append(capture.times[index])
+    return found
 
 
 def _first_syns(evidence: Evidence, workload: Workload) -> dict[int, tuple[int, str]]:

@@ -45,7 +45,8 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         + (f", {account.waiting} waiting at the end" if account.waiting else "")
         + "; captures agree"
     )
-    return conclude("ledger", summary, wrong)
+    notes = [Finding(evidence.gaps.in_words(), "ledger.bin")] if evidence.gaps.is_long else []
+    return conclude("ledger", summary, wrong, notes=notes)
 
 
 CHECK = Check("ledger", NoOptions, judge)

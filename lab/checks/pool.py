@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from collections.abc import Iterator
+
+from lab.checks.base import Bounds, Check, CheckResult, Finding, Verdict, conclude, judge_time
 from lab.evidence.evidence import Evidence
-from lab.units import Milliseconds
+from lab.evidence.gaps import Took
 
 
-class PoolOptions(Options):
+class PoolOptions(Bounds):
     """Bounds for the longest wait of any."""
-
-    at_least_ms: Milliseconds = 0.0
-    at_most_ms: Milliseconds = 3_600_000.0
 
 
 def judge(evidence: Evidence, options: PoolOptions) -> CheckResult:
@@ -21,15 +20,16 @@ def judge(evidence: Evidence, options: PoolOptions) -> CheckResult:
         for workload in evidence.of_kind("dns")
         if (count := _unended(evidence, workload.client_journal))
     ]
-    waits = [wait for workload in evidence.of_kind("dns") for wait in job_waits(evidence, workload.client_journal)]
-    if not waits:
+    jobs = [job for workload in evidence.of_kind("dns") for job in _jobs(evidence, workload.client_journal)]
+    if not jobs:
         return conclude("pool", "", unclear=[Finding("no job was given to the pool; expected job_every")])
-    longest = max(waits)
-    text = f"longest wait {longest:.0f} ms of {len(waits)} jobs"
-    if options.at_least_ms <= longest <= options.at_most_ms:
-        return conclude("pool", text, unclear=unclear)
-    expected = f"expected {options.at_least_ms:g} ms to {options.at_most_ms:.7g} ms"
-    return conclude("pool", "", [Finding(f"{text}, {expected}", evidence.of_kind("dns")[0].client_journal)])
+    offset = int(evidence.ledger.run["epoch_offset"])
+    waits = [evidence.gaps.took(None, begun + offset, ended + offset) for begun, ended in jobs]
+    longest = Took(*map(max, zip(*waits, strict=True)))
+    text = f"longest wait {longest.most / 1e6:.0f} ms of {len(jobs)} jobs"
+    journal = evidence.of_kind("dns")[0].client_journal
+    result = judge_time("pool", text, longest, options, evidence.gaps, journal)
+    return conclude("pool", "", unclear=unclear) if unclear and result.verdict == Verdict.PASS else result
 
 
 def _unended(evidence: Evidence, journal: str) -> int:
@@ -39,14 +39,17 @@ def _unended(evidence: Evidence, journal: str) -> int:
 
 def job_waits(evidence: Evidence, journal: str) -> list[float]:
     """In ms, in the order in which the jobs were given."""
+    return [(ended - begun) / 1e6 for begun, ended in _jobs(evidence, journal)]
+
+
+def _jobs(evidence: Evidence, journal: str) -> Iterator[tuple[int, int]]:
+    """When each job was given, and done."""
     begun: dict[int, int] = {}
-    waits: dict[int, float] = {}
+    ended: dict[int, int] = {}
     for line in evidence.journal(journal):
-        if line["op"] == "job" and line["phase"] == "invoke":
-            begun[line["n"]] = line["t"]
-        elif line["op"] == "job":
-            waits[line["n"]] = (line["t"] - begun[line["n"]]) / 1e6
-    return [waits[n] for n in sorted(waits)]
+        if line["op"] == "job":
+            (begun if line["phase"] == "invoke" else ended)[line["n"]] = line["t"]
+    return ((begun[n], ended[n]) for n in sorted(ended))
 
 
 CHECK = Check("pool", PoolOptions, judge)

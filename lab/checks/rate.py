@@ -25,7 +25,7 @@ def judge(evidence: Evidence, options: RateOptions) -> CheckResult:
     sent, delivered = evidence.sent, evidence.delivered
     ours = {sent.packets[index] for index in range(len(sent)) if sent.node(index) == source}
     tokens, last, total, first = float(options.burst_bytes), 0, 0, 0
-    wrong = []
+    wrong, unclear = [], []
     for index in range(len(delivered)):
         if delivered.node(index) != target or delivered.packets[index] not in ours:
             continue
@@ -34,12 +34,16 @@ def judge(evidence: Evidence, options: RateOptions) -> CheckResult:
         first, last, total = first or now, now, total + size
         if tokens < -1:
             where = f"{delivered.name} frame {index + 1} (ledger {delivered.packets[index]})"
-            wrong.append(Finding(f"{-tokens:.0f} bytes more than {options.at_most_kbit:g} kbit/s allow", where))
+            text = f"{-tokens:.0f} bytes more than {options.at_most_kbit:g} kbit/s allow"
+            if evidence.gaps.has(now):  # what was due meanwhile leaves all at once
+                unclear.append(Finding(f"{text}; {evidence.gaps.in_words()}", where))
+            else:
+                wrong.append(Finding(text, where))
             tokens = 0.0
     if total == 0:
         return conclude("rate", "", unclear=[Finding(f"no packet was delivered on {options.path}")])
     seconds = max(1, last - first) / 1e9
-    return conclude("rate", f"{total * 8 / 1e3 / seconds:.0f} kbit/s on {options.path}", wrong)
+    return conclude("rate", f"{total * 8 / 1e3 / seconds:.0f} kbit/s on {options.path}", wrong, unclear)
 
 
 CHECK = Check("rate", RateOptions, judge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -34,13 +35,17 @@ def judge(evidence: Evidence, options: Count) -> CheckResult:
             where = f"{capture.name} frame {index + 1} (ledger {capture.packets[index]})"
             again.append(Finding(f"sequence number {packet.seq} sent again", where))
     summary = f"{len(again)} of {segments} segments"
+    late = f"{evidence.gaps.in_words()}, and TCP sends again what waits" if evidence.gaps.is_long else ""
     if not segments:
         return conclude("retransmissions", "", unclear=[Finding("no TCP segment was sent")])
     if len(again) < options.at_least or (options.at_most is not None and len(again) > options.at_most):
         most = "" if options.at_most is None else f" and at most {options.at_most}"
-        return conclude(
-            "retransmissions", "", [Finding(f"{summary}, expected at least {options.at_least}{most}"), *again]
-        )
+        finding = Finding(f"{summary}, expected at least {options.at_least}{most}")
+        if len(again) >= options.at_least and late:
+            return conclude("retransmissions", "", unclear=[replace(finding, text=f"{finding.text}; {late}"), *again])
+        return conclude("retransmissions", "", [finding, *again])
+    if options.at_least and late:
+        return conclude("retransmissions", "", unclear=[Finding(f"{summary}; {late}", "ledger.bin"), *again])
     return conclude("retransmissions", summary, notes=again[:5])
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab.evidence.gaps import Gaps
 from lab.evidence.journal import Line, read_journal
 from lab.evidence.pcapng import Capture
 from lab.evidence.reader import Ledger, read_ledger
@@ -48,6 +49,11 @@ class Evidence:
     @cached_property
     def ledger(self) -> Ledger:
         return read_ledger(self.folder / "ledger.bin")
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        """What the wire did not see, in the captures' times."""
+        return Gaps(self.ledger.noted("gap"), int(self.ledger.run["epoch_offset"]))
 
     @cached_property
     def sent(self) -> Capture:

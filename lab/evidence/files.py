@@ -37,18 +37,20 @@ class Appender:
         self.written = 0
         self.left_out = 0
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
+        """Returns whether there was anything to write."""
         if not self.parts:
-            return
+            return False
         block, self.parts = b"".join(self.parts), []
         if self.written + len(block) > FILE_LIMIT:
             self.left_out += len(block)
-            return
+            return True
         view = memoryview(block)
         while view:
             count = os.write(self._fd, view)
             view = view[count:]
         self.written += len(block)
+        return True
 
     def close(self) -> None:
         self.flush()

@@ -120,11 +120,11 @@ class FileRecorder:
         text = json.dumps({"note": kind, **fields}, separators=(",", ":")).encode()
         self._ledger.parts.append(ledger.NOTE_HEADER.pack(ledger.NOTE, 0, 0, len(text)) + text)
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
+        """Returns whether there was anything to write."""
         self._pending = 0
-        self._ledger.flush()
-        self._sent.flush()
-        self._delivered.flush()
+        wrote = [file.flush() for file in (self._ledger, self._sent, self._delivered)]
+        return any(wrote)
 
     @property
     def written(self) -> dict[str, int]:

@@ -27,8 +27,8 @@ class PathFacts:
     `copies` says how often a packet arrived (RFC 5560, 3.4). `first` is the place in `pairing.delivered` of its first
     arrival, -1 where it never came. `changed` says whether that arrival's bytes are others than were sent. `waiting`
     is true for one that was on its way when the ledger ended; it is not lost. `delay_ns` is the first arrival's
-    one-way delay (RFC 7679, 3.4), and `asked_ns` what the ledger says it was to be (None without a ledger); both are
-    0 where there was no arrival, and of use where `arrived`.
+    one-way delay (RFC 7679, 3.4) with what it can have waited unseen, and `asked_ns` what the ledger says it was to be
+    (None without a ledger); both are 0 where there was no arrival, and of use where `arrived`.
 
     RFC 7680, 2.5 counts a packet that arrives corrupted as lost. Here it is one of `changed`, and not of `losses`.
     """
@@ -203,7 +203,7 @@ def _facts(subject: Subject, source: int, target: int, sent: Side, delivered: Si
     arrived = first >= 0
     sent_ns = sent.time_ns[pairing.sent]
     delay_ns = np.zeros(count, np.int64)
-    delay_ns[arrived] = delivered.time_ns[pairing.delivered[first[arrived]]] - sent_ns[arrived]
+    delay_ns[arrived] = delivered.outer_ns[pairing.delivered[first[arrived]]] - sent.outer_ns[pairing.sent[arrived]]
     changed = np.zeros(count, bool)
     changed[arrived] = pairing.changed[first[arrived]]
     in_order_of_arrival = np.flatnonzero(arrived)[np.argsort(first[arrived])]

@@ -36,6 +36,7 @@ class Stream:
         first = int(columns.seq[places[0]])
         self.places = places
         self.sent_ns = sent.time_ns[places]
+        self._came_ns = sent.outer_ns[places]
         seq = columns.seq[places].astype(np.int64)
         steps = seq - np.concatenate(([first], seq[:-1]))
         self.start: I64 = np.cumsum((steps + HALF & MASK) - HALF)
@@ -43,15 +44,18 @@ class Stream:
         self.says: Flags = takes > 0
         before = np.maximum.accumulate(self.end)[:-1]
         self.again: Flags = self.says & np.concatenate(([False], self.start[1:] < before))
-        self.heard_ns, self.heard = (_NONE, _NONE) if delivered is None else self._heard(delivered, answers, first)
+        self.heard_ns, self._told_ns, self.heard = (
+            (_NONE, _NONE, _NONE) if delivered is None else self._heard(delivered, answers, first)
+        )
         """When, and how far, its sender knew it to have arrived."""
 
-    def _heard(self, delivered: Side, answers: I64, first: int) -> tuple[I64, I64]:
+    def _heard(self, delivered: Side, answers: I64, first: int) -> tuple[I64, I64, I64]:
         came = answers[(delivered.columns.flags[answers] & ACK) != 0]
         came = came[np.argsort(delivered.time_ns[came], kind="stable")]
         known = (delivered.columns.ack[came].astype(np.int64) - first) & MASK
         sane = known <= self.end.max()  # a fault may have changed the number
-        return delivered.time_ns[came][sane], np.maximum.accumulate(known[sane])
+        came = came[sane]
+        return delivered.time_ns[came], delivered.outer_ns[came], np.maximum.accumulate(known[sane])
 
     @cached_property
     def round_trips(self) -> tuple[I64, I64]:
@@ -67,9 +71,9 @@ class Stream:
         newest = np.searchsorted(self.end[anew], self.heard[advances], side="right") - 1
         clear = ~self._sent_again_between(known[advances], self.heard[advances])
         measures = (newest >= 0) & clear
-        segment, over = anew[newest[measures]], self.heard_ns[advances[measures]]
+        segment, over = anew[newest[measures]], advances[measures]
         _, once = np.unique(segment, return_index=True)
-        return over[once], over[once] - self.sent_ns[segment[once]]
+        return self.heard_ns[over[once]], self._told_ns[over[once]] - self._came_ns[segment[once]]
 
     def _sent_again_between(self, begin: I64, end: I64) -> Flags:
         """Whether any byte from `begin` to before `end` was sent again, of each such pair."""
@@ -110,7 +114,7 @@ class Streams:
         answered = _with_flags(self._delivered.columns, self._came_by.members(flow * 2 + 1), SYN | ACK)
         if not len(asked) or not len(answered):
             return None
-        return int(self._delivered.time_ns[answered].min() - self._main.time_ns[asked].min())
+        return int(self._delivered.outer_ns[answered].min() - self._main.outer_ns[asked].min())
 
 
 class _Grouped:

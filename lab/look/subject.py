@@ -22,10 +22,12 @@ from lab.captures.columns import I32, I64, U64, Columns, Flags, joined
 from lab.captures.files import CaptureFile
 from lab.captures.noticed import Noticed
 from lab.errors import LabError, UsageError
+from lab.evidence.gaps import Gaps
 from lab.evidence.reader import FaultNote, Ledger, read_ledger
 from lab.look.decisions import Decisions, decisions
 from lab.look.hosts import Hosts
 from lab.look.packet_ids import packet_ids
+from lab.look.waits import earliest, latest
 
 LEDGER, SENT, DELIVERED, RUN = "ledger.bin", "sent.pcapng", "delivered.pcapng", "run.json"
 _SUFFIXES = {".pcap", ".pcapng", ".cap"}
@@ -42,14 +44,16 @@ TWO_CLOCKS = "one-way delay better than the clocks of the two captures agree"
 class Side:
     """One capture, whole, in columns. Index i is packet number i + 1, as Wireshark counts.
 
-    `time_ns` counts from the subject's first packet. `ids` are the ledger's (0: none). `source` and `target` are
-    indices into `Subject.nodes`.
+    `time_ns` counts from the subject's first packet. `outer_ns` is when each packet can have been sent at the earliest,
+    or handed over at the latest: another time only where the wire did not see its devices. `ids` are the ledger's
+    (0: none). `source` and `target` are indices into `Subject.nodes`.
     """
 
     file: CaptureFile
     name: str
     columns: Columns
     time_ns: I64
+    outer_ns: I64
     ids: U64
     source: I32
     target: I32
@@ -172,6 +176,9 @@ def _of_run(folder: Path, own: Sequence[Path], more: Sequence[Path]) -> Subject:
         if not ledger.complete:
             remarks.append(f"{LEDGER} has no end: the lab still stands, or was killed; the last packets may be missing")
         remarks += [str(note["text"]) for note in ledger.noted("warning")]
+        gaps = Gaps(ledger.noted("gap"))
+        if gaps.is_long:
+            remarks.append(f"{gaps.in_words()}; delays and round trips count what a packet can have waited unseen")
     unknown = [] if ledger else [NO_LEDGER]
     if sent is None or delivered is None:
         unknown.append(ONE_END)
@@ -212,7 +219,8 @@ def _read_ledger(file: Path, remarks: list[str]) -> Ledger | None:
         if not ledger.noted("run"):
             remarks.append(f"{file}: a ledger without its first note")
             return None
-        _windows(ledger, 0), _addresses(ledger)  # what is asked of it later must not be found damaged then
+        # What is asked of it later must not be found damaged then.
+        _windows(ledger, 0), _addresses(ledger), Gaps(ledger.noted("gap"))
     except LabError as error:
         remarks.append(str(error))
         return None
@@ -234,6 +242,7 @@ class _Reading:
     """Captures of one subject, read whole: first all columns, then, once the first packet's time is known, sides."""
 
     def __init__(self, ledger: Ledger | None = None, decided: Decisions | None = None) -> None:
+        self._ledger = ledger
         self._decisions = decided
         self._hosts = Hosts(_addresses(ledger))
         self.problems: list[str] = []
@@ -257,11 +266,18 @@ class _Reading:
         return [self._side(*one) if one else None for one in read]
 
     def _side(self, file: CaptureFile, path: Path, columns: Columns) -> Side:
+        time_ns = columns.time_ns - self.start_ns
         ids = packet_ids(path, columns)
         source, target = self._hosts.ends(columns)
         if self._decisions is not None:
             source, target = self._as_ledger_says(self._decisions, ids, source, target)
-        return Side(file, path.name, columns, columns.time_ns - self.start_ns, ids, source, target)
+        return Side(file, path.name, columns, time_ns, self._outer(path.name, time_ns, source), ids, source, target)
+
+    def _outer(self, name: str, time_ns: I64, source: I32) -> I64:
+        if self._ledger is None or name not in (SENT, DELIVERED):
+            return time_ns
+        gaps = Gaps(self._ledger.noted("gap"), int(self._ledger.run["epoch_offset"]) - self.start_ns)
+        return latest(gaps, time_ns) if name == DELIVERED else earliest(gaps, time_ns, source, self.nodes)
 
     def _as_ledger_says(self, decided: Decisions, ids: U64, source: I32, target: I32) -> tuple[I32, I32]:
         """A fault may have changed an address, and a packet need not be IP at all: the ledger knows its path."""

@@ -20,6 +20,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lab.engines.wire.core import Core
+from lab.engines.wire.gaps import HEARTBEAT_NS, Gaps
 from lab.engines.wire.lateness import Lateness
 from lab.engines.wire.reaction import reaction_ns
 from lab.engines.wire.stages import Recorded
@@ -27,6 +28,7 @@ from lab.engines.wire.state import Out
 from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
 from lab.faults import Fault, fault_from_json, fault_to_json
+from lab.runtimes.cables import QUEUE
 from lab.runtimes.linux import sharp_timers
 from lab.sendings import Fate, Sending
 from lab.topology import Node
@@ -35,6 +37,7 @@ BATCH = 64
 """Frames read from one device before the others and the deadlines have their turn."""
 FRAME_ROOM = 65_600
 FIRST = -20
+_LONG = 3_600_000_000_000
 _clock = time.monotonic_ns
 
 
@@ -57,13 +60,16 @@ class Loop:
         self._lateness = Lateness()
         self._reaction = reaction
         self._node_of = {fd: number for number, fd in enumerate(taps)}
+        self._gaps = Gaps(self._note_gap, _clock(), QUEUE // BATCH)
 
     def run(self) -> None:
         poller = select.epoll()
         for fd in (*self._taps, self._control.fileno()):
             poller.register(fd, select.EPOLLIN)
+        gaps = self._gaps
         while not self._stopping:
             woken = self._wait(poller)
+            gaps.look(woken)
             ready = poller.poll(0)
             for fd, _ in ready:
                 if fd in self._node_of:
@@ -73,28 +79,25 @@ class Loop:
             self._release(_clock() if ready else woken)
 
     def _wait(self, poller: select.epoll) -> int:
-        """Until a frame, an order or the next deadline; evidence goes to disk before any real sleep.
+        """Until a frame, an order, the next deadline or heartbeat; evidence goes to disk before any real sleep.
 
         Returns the time: where something woke the loop, that at which it came.
         """
         deadline, now = self._next_deadline(), _clock()
-        if deadline is None:
-            if poller.poll(0):
-                return now
-            self._flush()
-            select.select((poller,), (), ())
-            return _clock() - self._reaction
-        due = deadline - self._lateness.lead
+        self._gaps.mind(now)
+        due = (now + _LONG if deadline is None else deadline) - self._lateness.lead
         ahead = due - self._lateness.awake - now
-        if ahead <= 0:
+        if ahead <= 0 or (ahead > 1_000_000 and (poller.poll(0) or self._flush())):
             return now
-        if ahead > 1_000_000:
-            self._flush()
-        if select.select((poller,), (), (), ahead / 1e9)[0]:
-            return _clock() - self._reaction
-        now = _clock()
-        self._lateness.woke(now - due)
-        return now
+        nap = min(ahead, HEARTBEAT_NS)
+        came = select.select((poller,), (), (), nap / 1e9)[0]
+        woken = _clock()
+        self._gaps.slept(now, woken, nap)
+        if came:
+            return woken - self._reaction
+        if nap == ahead:
+            self._lateness.woke(woken - due)
+        return woken
 
     def _next_deadline(self) -> int | None:
         deadline = self._core.deadline
@@ -106,11 +109,13 @@ class Loop:
     def _read(self, fd: int, woken: int) -> None:
         """A frame came before it was read: the first at `woken` at the latest, each other one before its own read."""
         core, node, read, write = self._core, self._node_of[fd], os.read, self._write
-        now = max(woken, self._now)
+        now = began = max(woken, self._now)
         for _ in range(BATCH):
             try:
                 frame = read(fd, FRAME_ROOM)
             except BlockingIOError:
+                if self._gaps.queues:
+                    self._gaps.emptied(node, now)
                 break
             for out in core.receive(node, frame, now):
                 write(out)
@@ -118,6 +123,8 @@ class Loop:
             if deadline is not None and deadline <= now:
                 self._release(now)
             now = max(self._now, _clock())
+        else:
+            self._gaps.left_over(node, began, now)
         self._now = now
 
     def _release(self, now: int) -> None:
@@ -157,9 +164,14 @@ class Loop:
             if self._recorder is not None and self._refused <= 100:
                 self._recorder.note("refused", node=target, error=str(error), t=_clock(), size=len(frame))
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Returns whether there was anything to write, which takes its time."""
+        return self._recorder is not None and self._recorder.flush()
+
+    def _note_gap(self, since: int, until: int, node: int | None) -> None:
         if self._recorder is not None:
-            self._recorder.flush()
+            named = {} if node is None else {"node": self._core.nodes[node].name}
+            self._recorder.note("gap", t=since, until=until, **named)
 
     def _carry_out(self, order: Mapping[str, Any]) -> dict[str, object]:
         match order["do"]:

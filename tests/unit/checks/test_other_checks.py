@@ -253,6 +253,7 @@ def test_other_jobs_of_the_pool(options: dict[str, Any], expected: Verdict, tmp_
     lines = [line("job", "invoke", n=0, t=0), line("job", "ok", n=0, t=0), line("job", "invoke", n=1, t=10 * MS)]
     lines += [line("job", "unknown", n=1, t=50 * MS, why="stopped")]
     write_journal(tmp_path, "journal-dns-client-1.jsonl", lines)
+    record(tmp_path, [])
     workload = replace(UDP, kind="dns", client_journal="journal-dns-client-1.jsonl")
     assert run_check("pool", options, Evidence(tmp_path, (workload,))).verdict == expected
     assert run_check("pool", options, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
