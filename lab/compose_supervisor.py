@@ -44,6 +44,7 @@ FINISH_SECONDS = 300.0
 """What inferring the ledger of a long netem run may take."""
 DRAIN_SECONDS = 1
 _SIGNAL = "signal"
+_PORT_TAKEN = ("port is already allocated", "address already in use")
 _NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
 
 
@@ -186,16 +187,17 @@ class Supervisor(Holder):
         if self._order["work"] is not None and "client" in services:
             services["client"] |= project.with_folder(self._order["work"])
         if self._order["guest"] is not None:
-            name, made = self._order["guest"]
+            name, made = (self._order["guest"][key] for key in ("node", "settings"))
             node = next(node for node in self._plan.nodes if node.name == name)
-            services[name] = {**made, **project.as_node(node)}
+            services[name] = project.as_node(made, node)
             services[plug_of(name)] = project.plug_for(name)
             for protocol, _, via, serves, port in self._order["publish"]:
                 if serves == name:
                     services[via] |= project.relaying(via, f"{protocol}/{GUEST_RELAYED}={node.ipv4}:{port}")
+        named = {} if self._order["guest"] is None else self._order["guest"]["named"]
         services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
         labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
-        (self._folder / "compose.yaml").write_text(project.overlay(services, labels))
+        (self._folder / "compose.yaml").write_text(project.overlay(services, labels, named))
         return list(services)
 
     def _run_to_end(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
@@ -214,7 +216,30 @@ class Supervisor(Holder):
         if how != "exit status 0":
             words = self._processes.log(name).read_text(errors="replace").strip().splitlines()
             reason = f"docker {name} ended ({how}): {words[-1].strip() if words else 'no reason given'}"
-            raise NetworkTaken(reason) if "overlaps with" in reason else LabFailure(reason)
+            raise NetworkTaken(reason) if "overlaps with" in reason else self._not_up(words) or LabFailure(reason)
+
+    def _not_up(self, words: list[str]) -> LabError | None:
+        """What of the user's own keeps the containers from starting; None where it is the lab's."""
+        said = words[-1].rpartition("unable to start container process: ")[2].removesuffix(": unknown") if words else ""
+        said = said.strip().removeprefix("Error response from daemon: ")
+        if any(one in said for one in _PORT_TAKEN):
+            return UsageError(f"a port of this host that LAB_PORT_... asks for is taken: {said.rpartition('): ')[2]}")
+        if self._order["guest"] is None:
+            return None
+        node = self._order["guest"]["node"]
+        name = self._project.container(node)
+        if any(line.strip().startswith(f"Container {name}  Error") for line in words):
+            return UsageError(f"{node} can't be started in its container: {said}")
+        try:
+            self._client = docker.from_env(timeout=60)
+            state = self._client.containers.get(name).attrs["State"]
+        except _NO_ANSWER:
+            return None
+        if state["Error"]:
+            return UsageError(f"{node} can't be started in its container: {said}")
+        if state["Status"] in ("exited", "dead"):  # before its sidecar could join its network
+            return LabFailure(self._container_failed(node, state["ExitCode"]))
+        return None
 
     def _connect(self) -> None:
         """A line to the hub, which may still be starting, and the lease."""
@@ -371,7 +396,7 @@ class Supervisor(Holder):
         published = []
         for protocol, _, via, serves, port in self._order["publish"]:
             inside = port if via == serves or serves == "localhost" else RELAYED.get((protocol, port), port)
-            if self._order["guest"] is not None and serves == self._order["guest"][0]:
+            if self._order["guest"] is not None and serves == self._order["guest"]["node"]:
                 inside = GUEST_RELAYED
             host_port = self._ports.get((via, protocol, inside))
             if host_port is not None:
@@ -405,10 +430,14 @@ class Supervisor(Holder):
             self._finished = {}
             if self._client is None:
                 self._client = docker.from_env(timeout=60)
+            dropped: dict[str, Any] = {}
             try:
+                if self._line is not None and self._failure is None:  # while the services are there to take what comes
+                    dropped = self._line.ask({"do": "kernel-drops"})
                 self._project.stop(self._client, [node.name for node in self._plan.nodes], DRAIN_SECONDS)
                 if self._line is not None:
                     self._finished = self._line.ask({"do": "finish"}, FINISH_SECONDS)["end"]
+                    self._finished["dropped_by_kernel"] = dropped.get("dropped", {})
             except (LabError, *_NO_ANSWER) as error:
                 self._finished = {"failed": str(error)}
             try:

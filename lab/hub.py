@@ -259,6 +259,8 @@ class Hub:
                 return self.status()
             case "closed-ports":
                 return {"closed": [port for one in self._serving() for port in self._closed_ports(one, 0.0)]}
+            case "kernel-drops":
+                return {"dropped": self._of_plugs("kernel-drops", "dropped")}
             case "finish":
                 return {"end": self.finish()}
             case unknown:
@@ -300,7 +302,7 @@ class Hub:
         if self._finished is None:
             self._finished = {}
             if self._engine is not None and self._engine.name in self._processes.running().values():
-                lost = self._lost()
+                lost = self._of_plugs("lost", "lost")
                 try:
                     self._finished = self._engine.stop()
                 except LabError as error:
@@ -309,11 +311,12 @@ class Hub:
                 self._processes.wait_until(lambda: not self._processes.running(), PLUG_SECONDS)
         return self._finished
 
-    def _lost(self) -> dict[str, int]:
+    def _of_plugs(self, order: str, answer: str) -> dict[str, Any]:
+        """What each node counted, where it counted anything; a plug that is gone says nothing."""
         counts = {}
         for name, plug in list(self._plugs.items()):
             try:
-                counts[name] = plug.ask("lost", device=DEVICE)[0]["lost"]
+                counts[name] = plug.ask(order, device=DEVICE)[0][answer]
             except LabFailure as error:
                 print(f"hub: {error}", file=sys.stderr, flush=True)
         return {name: count for name, count in counts.items() if count}

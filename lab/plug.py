@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from lab import control
 from lab.errors import LabFailure
-from lab.runtimes import cables, listening, netlink
+from lab.runtimes import cables, kernel_drops, listening, netlink
 
 MEETING_POINT = "/run/lab/hub"
 RETRY_SECONDS = 0.05
@@ -108,6 +108,8 @@ class Plug:
                 return {"missing": _await_ports(order["ports"], order.get("reach", ()), order["within"])}
             case "call":
                 return _call(order)
+            case "kernel-drops":
+                return {"dropped": kernel_drops.counted()}
             case "lost":
                 return {"lost": cables.lost_before_engine(order["device"])}
             case unknown:

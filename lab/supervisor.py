@@ -22,7 +22,7 @@ from lab import relay
 from lab.engines.base import link_engine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
 from lab.holder import Holder
-from lab.runtimes import cables, isolation, links, linux, listening, netlink
+from lab.runtimes import cables, isolation, kernel_drops, links, linux, listening, netlink
 from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
 from lab.runtimes.cables import CABLES
 
@@ -209,13 +209,14 @@ class Supervisor(Holder):
         if self._finished is None:
             self._finished = {}
             processes, engine = self._processes, self._engine.name
+            dropped = self._dropped_by_kernel()  # while the services are there to take what comes
             for pid in processes.running(but=[engine]):
                 os.kill(pid, signal.SIGTERM)
             seconds = LAST_SECONDS if self._failure else DRAIN_SECONDS
             processes.wait_until(lambda: not processes.running(but=[engine]), seconds)
             if engine in processes.running().values():
                 lost = self._lost_before_engine()  # what a stopped engine does not take is no loss
-                self._finished = {**self._stop_engine(), "lost_before_wire": lost}
+                self._finished = {**self._stop_engine(), "lost_before_wire": lost, "dropped_by_kernel": dropped}
                 processes.wait_until(lambda: not processes.running(), seconds)
         return self._finished
 
@@ -231,6 +232,13 @@ class Supervisor(Holder):
             with space.inside():
                 lost[name] = cables.lost_before_engine(DEVICE)
         return {name: count for name, count in lost.items() if count}
+
+    def _dropped_by_kernel(self) -> dict[str, dict[str, int]]:
+        dropped = {}
+        for name, space in self._spaces.items():
+            with space.inside():
+                dropped[name] = kernel_drops.counted()
+        return {name: counts for name, counts in dropped.items() if counts}
 
 
 def enter_namespaces() -> None:

@@ -14,6 +14,21 @@ from lab.evidence.gaps import Gaps, Took
 from lab.units import Milliseconds
 
 FINDINGS_SHOWN = 20
+KERNEL_WORDS = {
+    "UdpRcvbufErrors": "the socket's receive buffer was full",
+    "UdpMemErrors": "UDP had used up its memory",
+    "UdpInCsumErrors": "wrong checksum",
+    "TcpInCsumErrors": "wrong checksum",
+    "TcpExtListenOverflows": "the listen queue was full",
+    "TcpExtTCPBacklogDrop": "the socket's backlog was full",
+    "TcpExtTCPReqQFullDrop": "the queue of half-open connections was full",
+    "TcpExtTCPRcvQDrop": "the socket's receive buffer was full",
+    "TcpExtTCPOFODrop": "the out-of-order queue was full",
+    "TcpExtRcvPruned": "the socket's receive buffer was full",
+    "IpInDiscards": "no room",
+    "IpReasmFails": "fragments that did not all come",
+}
+"""What the kernel's counters of drops mean (nstat(8); Documentation/networking/snmp_counter.rst)."""
 
 
 class Verdict(StrEnum):
@@ -115,6 +130,20 @@ def took_in_words(took: Took, digits: int) -> str:
     """In ms; both bounds where the wire's gaps make them differ."""
     low, high = (f"{ns / 1e6:.{digits}f}" for ns in (took.least, took.most))
     return f"{low} ms" if low == high else f"{low} to {high} ms"
+
+
+def kernel_drops(evidence: Evidence, node: str | None = None) -> str:
+    """`; the kernel of udp-server dropped, after delivery, 136 (UdpRcvbufErrors: ...)`, of one node or all; or nothing.
+
+    So that nobody looks for it on the wire. To go behind a sentence about what did not come.
+    """
+    dropped = evidence.end.get("dropped_by_kernel", {})
+    return "".join(
+        f"; the kernel of {name} dropped, after delivery, "
+        + ", ".join(f"{count} ({counter}: {KERNEL_WORDS[counter]})" for counter, count in counts.items())
+        for name, counts in dropped.items()
+        if node in (None, name)
+    )
 
 
 def _count(findings: Sequence[Finding], word: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
+from lab.checks.base import Check, CheckResult, Finding, NoOptions, conclude, kernel_drops
 from lab.evidence.evidence import Evidence
 from lab.evidence.reconcile import reconcile
 
@@ -44,6 +44,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
         + (f", {account.injected} forged" if account.injected else "")
         + (f", {account.waiting} waiting at the end" if account.waiting else "")
         + "; captures agree"
+        + kernel_drops(evidence)
     )
     notes = [Finding(evidence.gaps.in_words(), "ledger.bin")] if evidence.gaps.is_long else []
     return conclude("ledger", summary, wrong, notes=notes)

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from lab.checks.base import Check, CheckResult, Finding, Options, conclude
+from lab.checks.base import Check, CheckResult, Finding, Options, conclude, kernel_drops
 from lab.checks.messages import client_errors
 from lab.evidence.evidence import Evidence, Workload
 from lab.evidence.pcapng import Capture
@@ -77,20 +77,22 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
     if not sent:
         unclear.append(Finding(f"the workload sent nothing{client_errors(evidence)}", workloads[0].client_journal))
     _compare(sent, there.sent, "sent by the client", "on the wire", wrong, workloads[0].client_journal)
-    received = there.delivered
+    why = kernel_drops(evidence, server)
+    received, received_as = there.delivered, "delivered to the server"  # of one without a journal no more is known
     if journal:
-        received = _received(evidence, journal)
-        _compare(there.delivered, received, "delivered to the server", "received by it", wrong, journal)
+        received, received_as = _received(evidence, journal), "received by the server"
+        _compare(there.delivered, received, "delivered to the server", "received by it", wrong, journal, why)
     answers = _answers(evidence, workloads)
     if answers is not None:
-        _compare(received, back.sent, "received by the server", "answered by it", wrong, "sent.pcapng")
+        _compare(received, back.sent, received_as, "answered by it", wrong, "sent.pcapng", "" if journal else why)
         wrong += _foreign(evidence, workloads, back)
-        _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name)
+        why = "".join(kernel_drops(evidence, node) for node in dict.fromkeys(one.source for one in workloads))
+        _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name, why)
     dropped = _done(evidence, there, Effect.DROPPED)
     doubled = _done(evidence, there, Effect.DUPLICATED)
     doubles = f", {doubled} duplicated" if doubled else ""
     counts = f"{there.delivered.total()} delivered, {dropped} dropped{doubles}"
-    return f"{sent.total()} sent: {counts}; {received.total()} received"
+    return f"{sent.total()} sent: {counts}" + (f"; {received.total()} received" if journal else "")
 
 
 def _way(evidence: Evidence, server: str, port: int, *, towards: bool) -> _Way:
@@ -183,14 +185,20 @@ def _answers(evidence: Evidence, workloads: list[Workload]) -> Digests | None:
 
 
 def _compare(
-    expected: Digests, seen: Digests, expected_as: str, seen_as: str, wrong: list[Finding], where: str
+    expected: Digests,
+    seen: Digests,
+    expected_as: str,
+    seen_as: str,
+    wrong: list[Finding],
+    where: str,
+    why_less: str = "",
 ) -> None:
     for digest in sorted(expected.keys() | seen.keys()):
         if expected[digest] != seen[digest]:
             text = (
                 f"a datagram (digest {digest}) {expected_as} {expected[digest]} times, {seen_as} {seen[digest]} times"
             )
-            wrong.append(Finding(text, where))
+            wrong.append(Finding(text + (why_less if seen[digest] < expected[digest] else ""), where))
 
 
 def _done(evidence: Evidence, way: _Way, effect: Effect) -> int:

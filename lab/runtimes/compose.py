@@ -29,6 +29,7 @@ from lab import control, stack
 from lab.errors import LabFailure, MissingCapability, NetworkTaken, UsageError
 from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Guest, Plan, Service
+from lab.runtimes.compose_file import OwnService, read_service
 from lab.runtimes.isolation import MOST_PROCESSES
 from lab.runtimes.project import COMPOSE_FILE, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
@@ -113,9 +114,12 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     try:
         sweep(client)
         plan = _plan(wish)
+        guest = None if wish.guest is None else _guest(wish.guest, client)
+        for told in guest.told if guest is not None else ():
+            progress(told)
+            plan = replace(plan, notes=(*plan.notes, told))
         # The client sees the folder that the lab is started from, where the engine's files are this host's.
         work = str(Path.cwd()) if client.api.base_url == _HERE else None
-        guest = _guest_settings(wish.guest, client.info()["MemTotal"] // 2) if wish.guest is not None else None
         blocks = iter([wish.network]) if wish.network is not None else free_networks(taken(client))
     finally:
         client.close()
@@ -134,7 +138,7 @@ def _stand_up(
     plan: Plan,
     network: Network,
     work: str | None,
-    guest: dict[str, Any] | None,
+    guest: OwnService | None,
     wish: Wish,
     progress: Callable[[str], None],
 ) -> Standing:
@@ -143,7 +147,9 @@ def _stand_up(
         "project": f"fault-lab-{wish.name}-{uuid4().hex[:8]}",
         "network": [str(network.ipv4), str(network.ipv6)],
         "all_nodes": [vars(node) for node in network.nodes((*stack.NODES, stack.OWN))],
-        "guest": (wish.guest.node, guest) if wish.guest is not None else None,
+        "guest": None
+        if guest is None
+        else {"node": plan.services[-1].node, "settings": guest.settings, "named": guest.named},
         "udp_mode": wish.udp_mode,
         "work": work,
         "publish": outside,
@@ -160,22 +166,38 @@ def _stand_up(
     )  # fmt: skip
 
 
-def _guest_settings(guest: Guest, memory: int) -> dict[str, Any]:
-    """Of its Compose service. UsageError where the guest is none that lives in a container.
+def _guest(guest: Guest, client: Any) -> OwnService:
+    """As a Compose service. UsageError where it can live in no container, MissingCapability without its image.
 
-    An image may use that many bytes of memory; a Compose file says itself what its service may use.
+    An image may use half of the engine's memory; a Compose file says itself what its service may use.
     """
     if guest.compose_file is not None:
         file = Path(guest.compose_file).resolve()
         if not file.is_file():
             raise UsageError(f"{guest.node}: there is no Compose file {guest.compose_file}")
-        made: dict[str, Any] = {"extends": {"file": str(file), "service": guest.service}}
+        own = read_service(file, guest.service or "")
+        fix = f"docker compose -f {guest.compose_file} build {guest.service}, or docker pull {own.settings['image']}"
     elif guest.image is not None:
-        made = {"image": guest.image, "mem_limit": memory, "pids_limit": MOST_PROCESSES}
-        made |= {"security_opt": ["no-new-privileges"]}
+        limits = {"mem_limit": client.info()["MemTotal"] // 2, "pids_limit": MOST_PROCESSES}
+        own = OwnService({"image": _literal(guest.image), **limits})
+        fix = f"docker pull {guest.image}, or docker build -t {guest.image} ."
     else:
         raise UsageError(f"{guest.node} is a command; expected image or compose for runtime compose; use netns")
-    return made | ({"command": list(guest.argv)} if guest.argv else {})
+    image = own.settings["image"].replace("$$", "$")
+    try:
+        client.images.get(image)
+    except docker.errors.ImageNotFound as error:
+        raise MissingCapability("images", f"{guest.node}: the Docker engine has no image {image}", fix) from error
+    except docker.errors.APIError as error:
+        raise UsageError(f"{guest.node}: {image!r} is no image: {error.explanation}") from error
+    return replace(
+        own, settings=own.settings | ({"command": [_literal(one) for one in guest.argv]} if guest.argv else {})
+    )
+
+
+def _literal(word: str) -> str:
+    """For a Compose file, in which `$` begins a variable."""
+    return word.replace("$", "$$")
 
 
 def _plan(wish: Wish) -> Plan:

@@ -164,25 +164,31 @@ def _files_into(archive: tarfile.TarFile, folder: Path) -> None:
                 shutil.copyfileobj(content, file)
 
 
-def overlay(services: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+def overlay(
+    services: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], named: Mapping[str, Mapping[str, Any]]
+) -> str:
     """What a driven lab adds to compose/lab.yaml: labels, and no waiting for health, because the lab looks for itself.
 
-    `services` maps each service to further settings of it; None takes one away.
+    `services` maps each service to further settings of it; None takes one away. `named` are volumes, secrets and
+    configs of a service of the user's own.
     """
     lines = ["services:"]
     for name, settings in services.items():
-        facts = {"labels": labels, "healthcheck": {"disable": True}, **settings}
+        facts = {"healthcheck": {"disable": True}, **settings, "labels": {**settings.get("labels", {}), **labels}}
         lines += [f"  {name}:", "    depends_on: !reset {}"] if name in ("client", "toxiproxy") else [f"  {name}:"]
         lines += [
             f"    {key}: {_tag(value)}{json.dumps([] if value is None else value)}" for key, value in facts.items()
         ]
     lines += ["networks:", f"  lab: {{labels: {json.dumps(labels)}}}"]
-    lines += ["volumes:", *(f"  {name}: {{labels: {json.dumps(labels)}}}" for name in ("evidence", "meeting"))]
+    volumes = {"evidence": {}, "meeting": {}, **named.get("volumes", {})}
+    lines += ["volumes:", *(f"  {name}: {json.dumps({**made, 'labels': labels})}" for name, made in volumes.items())]
+    for kind in ("secrets", "configs"):
+        lines += [f"{kind}: {json.dumps(named[kind])}"] if kind in named else []
     return "\n".join(lines) + "\n"
 
 
 def _tag(value: Any) -> str:
-    return "!reset " if value is None else "!override " if isinstance(value, Instead) else ""
+    return "!reset " if value is None else ""
 
 
 def with_folder(folder: str) -> dict[str, Any]:
@@ -191,18 +197,11 @@ def with_folder(folder: str) -> dict[str, Any]:
     return {"volumes": [mount], "working_dir": WORK}
 
 
-class Instead(dict[str, Any]):
-    """Settings that stand in the place of those of the files before, where others are added to them."""
-
-
-def as_node(node: Node) -> dict[str, Any]:
-    """What makes a service of the user's own a node of the lab: its place in the network, a network stack like others'.
-
-    Networks, host ports and a name that its own file gives it would not be the lab's: it keeps none of them.
-    """
+def as_node(service: Mapping[str, Any], node: Node) -> dict[str, Any]:
+    """A service of the user's own as a node of the lab: its place in the network, a network stack like others'."""
     addresses = {"ipv4_address": node.ipv4, "ipv6_address": node.ipv6}
-    ours = {"networks": Instead(lab=addresses), "sysctls": _template("x-node")["sysctls"], "pull_policy": "never"}
-    return ours | dict.fromkeys(("ports", "container_name", "depends_on"))
+    sysctls = {**service.get("sysctls", {}), **_template("x-node")["sysctls"]}
+    return {**service, "networks": {"lab": addresses}, "sysctls": sysctls, "pull_policy": "never"}
 
 
 def plug_for(name: str) -> dict[str, Any]:

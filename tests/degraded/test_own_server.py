@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.checks import Verdict
-from lab.errors import UsageError
+from lab.errors import LabError, MissingCapability, UsageError
 from lab.report.text import lines
 from lab.runner import Options, run
 from lab.scenario import Scenario, parse_scenario
@@ -53,6 +53,75 @@ def test_in_a_container(how: str, needs_docker: None, ran_on: RanOn, tmp_path: P
     result = run(scenario(server, THEIRS, "succeeds"), Options(runtime="compose", out=tmp_path))
     ran_on("compose", result.engine)
     assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+
+
+SAYS = (
+    "import os, pathlib; names = ('DOTENV', 'ENVFILE', 'DEFAULT', 'DOLLAR'); print(*map(os.environ.get, names)); "
+    "print(pathlib.Path('/run/secrets/key').read_text(), os.path.ismount('/data'), os.path.exists('/data/old')); "
+    "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=9000)"
+)
+
+
+def test_a_compose_file_is_read_as_compose_reads_it(needs_docker: None, ran_on: RanOn, tmp_path: Path) -> None:
+    """Its .env and env_file, a profile, a secret, and a named volume, which is the lab's own."""
+    for name, text in ((".env", "DOTENV=one\n"), ("web.env", "ENVFILE=two\n"), ("key", "secret")):
+        (tmp_path / name).write_text(text)
+    environment = {"DOTENV": "${DOTENV}", "DEFAULT": "${NOWHERE_SET:-three}", "DOLLAR": "$$HOME"}
+    web = {"image": "fault-lab/node", "command": ["python3", "-c", SAYS], "env_file": ["web.env"], "profiles": ["x"]}
+    web |= {"environment": environment, "secrets": ["key"], "volumes": ["data:/data"]}
+    other = {"image": "other", "environment": {"OF_ANOTHER": "${NOT_SET_BUT_NOT_MINE}"}}
+    file = tmp_path / "theirs.yaml"
+    tops = {"secrets": {"key": {"file": "./key"}}, "volumes": {"data": {}}}
+    file.write_text(json.dumps({"services": {"web": web, "other": other}, **tops}))
+    made = scenario(f"compose: '{file}', service: web", THEIRS, "succeeds")
+    result = run(made, Options(runtime="compose", out=tmp_path / "out"))
+    ran_on("compose", result.engine)
+    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    said = (Path(result.evidence) / "log" / "server.txt").read_text()
+    assert "one two three $HOME" in said
+    assert "secret True False" in said
+
+
+@pytest.mark.parametrize(
+    ("service", "error", "told"),
+    [
+        ({"environment": {"MODE": "${NOWHERE_SET}"}}, UsageError, "variable NOWHERE_SET is not set and has no default"),
+        ({"imagee": "a"}, UsageError, "'imagee' not allowed"),
+        ({"links": ["other"]}, UsageError, "services.web.links: the service comes alone"),
+        (
+            {"image": "no-such-image:1"},
+            MissingCapability,
+            "the Docker engine has no image no-such-image:1. Fix: docker",
+        ),
+        (
+            {"image": "fault-lab/node", "command": ["nope"]},
+            UsageError,
+            "server can't be started in its container: exec",
+        ),
+        (
+            {"image": "fault-lab/node", "user": "nobody2"},
+            UsageError,
+            "server can't be started in its container: unable",
+        ),
+        ({"image": "fault-lab/node", "mem_limit": "1k"}, UsageError, "server can't be started in its container: Mini"),
+    ],
+)
+def test_a_service_that_can_not_be_one_is_refused_in_a_line(
+    service: dict[str, object], error: type[LabError], told: str, needs_docker: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "theirs.yaml"
+    file.write_text(json.dumps({"services": {"web": {"image": "fault-lab/node", **service}, "other": {"image": "a"}}}))
+    with pytest.raises(error) as caught:
+        run(scenario(f"compose: '{file}', service: web", OURS, "reliability"), Options("compose", out=tmp_path / "out"))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_in_an_image_is_taken_word_by_word(needs_docker: None, tmp_path: Path) -> None:
+    """`$` begins a variable in a Compose file, and none in a scenario."""
+    server = "image: fault-lab/node, command: [sh, -c, 'echo $0 $HOME ${NOWHERE_SET} >&2; exit 1', a$b]"
+    result = run(scenario(server, OURS, "reliability"), Options(runtime="compose", out=tmp_path))
+    assert "a$b /" in (result.error or "")
 
 
 @pytest.mark.parametrize(("client", "verdict"), [(CONTENT, Verdict.INCONCLUSIVE), (CROSS, Verdict.FAIL)])

@@ -23,7 +23,7 @@ from lab.topology import Node
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
 NODES = (Node("a", "02:1a:b0:00:00:02", "10.0.0.2", "fd00::2"), Node("b", "02:1a:b0:00:00:03", "10.0.0.3", "fd00::3"))
-ANSWERS = {"index": {"index": 7}, "await-ports": {"missing": {}}, "lost": {"lost": 0}}
+ANSWERS = {"index": {"index": 7}, "await-ports": {"missing": {}}, "lost": {"lost": 0}, "kernel-drops": {"dropped": {}}}
 
 
 def _retry(act: Callable[[], socket.socket]) -> socket.socket:

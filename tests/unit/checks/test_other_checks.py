@@ -162,6 +162,22 @@ def test_why_nothing_was_sent_is_said(name: str, tmp_path: Path) -> None:
     assert words in str(told.findings)
 
 
+def test_what_the_kernel_dropped_is_said_of_what_did_not_come(tmp_path: Path) -> None:
+    """Its words go with what was delivered and not received, and with the ledger's; the verdicts stay what they are."""
+    evidence = udp_history(tmp_path, received=MESSAGES[:4])
+    dropped = {"udp-server": {"UdpRcvbufErrors": 1}, "client": {"UdpMemErrors": 2}}
+    (tmp_path / "end.json").write_text(json.dumps({"reason": "stopped", "dropped_by_kernel": dropped}))
+    of_server = (
+        "; the kernel of udp-server dropped, after delivery, 1 (UdpRcvbufErrors: the socket's receive buffer was full)"
+    )
+    of_client = "; the kernel of client dropped, after delivery, 2 (UdpMemErrors: UDP had used up its memory)"
+    accounting = run_check("udp_accounting", {}, evidence)
+    assert accounting.verdict == Verdict.FAIL
+    assert accounting.findings[0].text.endswith(f"received by it 0 times{of_server}")
+    ledger = run_check("ledger", {}, evidence)
+    assert (ledger.verdict, ledger.summary.endswith(f"captures agree{of_server}{of_client}")) == (Verdict.PASS, True)
+
+
 def test_why_nothing_was_answered_is_said_of_datagrams(tmp_path: Path) -> None:
     """An ICMP error is no datagram's own: the socket has it (udp(7))."""
     evidence = udp_history(tmp_path)

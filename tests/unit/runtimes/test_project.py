@@ -29,7 +29,9 @@ Reset.add_constructor("!reset", lambda loader, node: "reset")
 
 def test_the_overlay_waits_for_nothing_and_labels_everything() -> None:
     labels = {HOLDER_LABEL: "host/1/2"}
-    text = project.overlay({"client": {"ports": None}, "tcp-server": {}, "hub": {"environment": {"A": "b"}}}, labels)
+    text = project.overlay(
+        {"client": {"ports": None}, "tcp-server": {}, "hub": {"environment": {"A": "b"}}}, labels, {}
+    )
     found = yaml.load(text, Reset)
     client, server, hub = (found["services"][name] for name in ("client", "tcp-server", "hub"))
     assert client["ports"] == client["depends_on"] == "reset"
