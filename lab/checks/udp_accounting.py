@@ -1,12 +1,14 @@
 """UDP accounting: UDP promises nothing, so every datagram must be accounted for instead.
 
 What a client sent is on the wire; what the wire delivered, the server received, exactly that often; and so for the way
-back. A datagram that vanished between a device and an application has no explanation, and fails.
+back. A datagram that vanished between a device and an application has no explanation, and fails. What counts is the
+datagram, in however many IP fragments it comes: it is delivered when the last of them is (`lab.reassembly`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -16,6 +18,7 @@ from lab.evidence.evidence import Evidence, Workload
 from lab.evidence.pcapng import Capture
 from lab.faults.base import Effect
 from lab.packets import UDP, Packet, checksum_right
+from lab.reassembly import Datagram, Reassembly
 
 Digests = Counter[str]
 
@@ -32,8 +35,10 @@ class _Way:
 
     sent: Digests = field(default_factory=Counter)
     delivered: Digests = field(default_factory=Counter)
-    fragments: int = 0
-    packets: set[int] = field(default_factory=set)
+    packets: set[tuple[int, ...]] = field(default_factory=set)
+    """Of each datagram the packets that carried it."""
+    crowded: bool = False
+    """Whether its receiver may have run out of room for incomplete datagrams."""
 
 
 def judge(evidence: Evidence, options: UdpOptions) -> CheckResult:
@@ -70,9 +75,6 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
     server, port, journal = workloads[0].target, workloads[0].port, workloads[0].server_journal
     there, back = _way(evidence, server, port, towards=True), _way(evidence, server, port, towards=False)
     back.delivered -= _too_late(evidence, workloads)
-    if there.fragments or back.fragments:
-        unclear.append(Finding("datagrams larger than the MTU came in fragments, which are not accounted for"))
-        return ""
     sent = _sent(evidence, workloads)
     if not sent:
         unclear.append(Finding(f"the workload sent nothing{client_errors(evidence)}", workloads[0].client_journal))
@@ -81,13 +83,15 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
     received, received_as = there.delivered, "delivered to the server"  # of one without a journal no more is known
     if journal:
         received, received_as = _received(evidence, journal), "received by the server"
-        _compare(there.delivered, received, "delivered to the server", "received by it", wrong, journal, why)
+        lacking = unclear if there.crowded else wrong
+        _compare(there.delivered, received, "delivered to the server", "received by it", lacking, journal, why)
     answers = _answers(evidence, workloads)
     if answers is not None:
         _compare(received, back.sent, received_as, "answered by it", wrong, "sent.pcapng", "" if journal else why)
         wrong += _foreign(evidence, workloads, back)
         why = "".join(kernel_drops(evidence, node) for node in dict.fromkeys(one.source for one in workloads))
-        _compare(back.delivered, answers, "answers delivered", "received by the client", wrong, workloads[0].name, why)
+        lacking = unclear if back.crowded else wrong
+        _compare(back.delivered, answers, "answers delivered", "received by the client", lacking, workloads[0].name, why)
     dropped = _done(evidence, there, Effect.DROPPED)
     doubled = _done(evidence, there, Effect.DUPLICATED)
     doubles = f", {doubled} duplicated" if doubled else ""
@@ -103,17 +107,26 @@ def _way(evidence: Evidence, server: str, port: int, *, towards: bool) -> _Way:
 
 
 def _collect(capture: Capture, way: _Way, digests: Digests, port: int, node: str | None, towards: bool) -> None:
+    reassembly = Reassembly()
+    for _, datagram in _datagrams(capture, reassembly, node):
+        packet = datagram.packet
+        if (packet.target_port if towards else packet.source_port) == port:
+            digests[_digest(packet.payload)] += 1
+            way.packets.add(tuple(sorted(datagram.parts)))
+    way.crowded = way.crowded or reassembly.crowded
+
+
+def _datagrams(capture: Capture, reassembly: Reassembly, node: str | None = None) -> Iterator[tuple[int, Datagram]]:
+    """(time, datagram): each that is whole, and that a receiver takes; `node` None for those of all nodes."""
     for index in range(len(capture)):
         if node is not None and capture.node(index) != node:
             continue
         packet = Packet.parse(capture.frame(index))
         if packet.protocol != UDP:
             continue
-        if packet.fragment:
-            way.fragments += 1
-        elif (packet.target_port if towards else packet.source_port) == port and checksum_right(packet):
-            digests[_digest(packet.payload)] += 1
-            way.packets.add(capture.packets[index])
+        datagram = reassembly.add(packet, capture.times[index], capture.packets[index])
+        if datagram is not None and checksum_right(datagram.packet):
+            yield capture.times[index], datagram
 
 
 def _foreign(evidence: Evidence, workloads: list[Workload], back: _Way) -> list[Finding]:
@@ -133,12 +146,9 @@ def _too_late(evidence: Evidence, workloads: list[Workload]) -> Digests:
     for workload in workloads:
         journal = evidence.journal(workload.client_journal)
         closed = [line["t"] + offset for line in journal if line["op"] == "socket" and line["why"] == "closed"]
-        for index in range(len(capture)):
-            if not closed or capture.times[index] < closed[0]:
-                continue
-            packet = Packet.parse(capture.frame(index))
-            ends = (packet.protocol, packet.source_port, packet.target_port)
-            if ends == (UDP, workload.port, workload.source_port) and checksum_right(packet):
+        for time, datagram in _datagrams(capture, Reassembly()) if closed else ():
+            packet = datagram.packet
+            if time >= closed[0] and (packet.source_port, packet.target_port) == (workload.port, workload.source_port):
                 late[_digest(packet.payload)] += 1
     return late
 
@@ -202,7 +212,10 @@ def _compare(
 
 
 def _done(evidence: Evidence, way: _Way, effect: Effect) -> int:
-    return sum(entry.did(effect) for entry in evidence.ledger.entries if entry.packet in way.packets)
+    """How many datagrams it was done to: dropped with any of its fragments, and doubled with all of them."""
+    touched = Counter(entry.packet for entry in evidence.ledger.entries if entry.did(effect))
+    every = min if effect is Effect.DUPLICATED else max
+    return sum(every(touched[part] for part in parts) for parts in way.packets)
 
 
 CHECK = Check("udp_accounting", UdpOptions, judge)

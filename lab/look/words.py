@@ -97,6 +97,9 @@ def _segment(packet: Packet, numbering: Numbering, direction: Direction) -> str:
 
 def _datagram(packet: Packet) -> str:
     payload, size = packet.payload, packet.payload_end - packet.payload_at
+    if packet.fragment:
+        whole = int.from_bytes(packet.frame[packet.l4_at + 4 : packet.l4_at + 6]) - 8
+        return f"datagram {whole} B, first fragment ({size} B)"
     text = _dns(payload) if DNS_PORT in (packet.source_port, packet.target_port) else None
     return text or " ".join(filter(None, (f"datagram {size} B", _beginning(payload))))
 

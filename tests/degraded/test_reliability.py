@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.degraded.judge import Judge
 
 
@@ -58,6 +60,32 @@ def test_udp_hands_a_doubled_datagram_out_twice(judge: Judge) -> None:
         checks: [udp_accounting]
     """)
     assert len(judged.arrivals("datagram", "udp-server")) == 80
+
+
+@pytest.mark.parametrize("runtime", ["netns"], indirect=True)
+@pytest.mark.parametrize(
+    ("family", "faults"),
+    [
+        (4, "[{on: client<->udp-server, loss: 10%}]"),
+        (6, "[{on: client<->udp-server, duplicate: 30%, loss: 5%}]"),
+        (4, "[{on: client<->udp-server, latency: {delay: 10ms, jitter: 10ms}}]"),
+        (6, "[{on: client<->udp-server, reorder: 25%, latency: 3ms}]"),
+        (4, "[{on: client->udp-server, corrupt: 10%}]"),
+    ],
+    ids=["loss", "doubled", "jitter", "reordered", "corrupted"],
+)
+def test_a_datagram_counts_in_however_many_fragments_it_comes(family: int, faults: str, judge: Judge) -> None:
+    """4,000 bytes are three IP fragments (RFC 791, 3.2; RFC 8200, 4.5): the receiver's kernel says what is whole."""
+    judged = judge(f"""
+        seed: 5
+        workload: [udp: {{to: "udp-server:41234", messages: 100, size: 4000B, pace: 5ms, mode: echo, family: {family},
+                         timeout: 300ms}}]
+        faults: {faults}
+        checks: [udp_accounting]
+    """)
+    arrived = len(judged.arrivals("datagram", "udp-server"))
+    accounted = next(check.summary for check in judged.result.checks if check.name == "udp_accounting")
+    assert accounted.startswith("100 sent: ") and accounted.endswith(f"; {arrived} received")
 
 
 def test_a_flipped_bit_never_gets_past_tcps_checksum(judge: Judge) -> None:
