@@ -91,7 +91,9 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
         wrong += _foreign(evidence, workloads, back)
         why = "".join(kernel_drops(evidence, node) for node in dict.fromkeys(one.source for one in workloads))
         lacking = unclear if back.crowded else wrong
-        _compare(back.delivered, answers, "answers delivered", "received by the client", lacking, workloads[0].name, why)
+        _compare(
+            back.delivered, answers, "answers delivered", "received by the client", lacking, workloads[0].name, why
+        )
     dropped = _done(evidence, there, Effect.DROPPED)
     doubled = _done(evidence, there, Effect.DUPLICATED)
     doubles = f", {doubled} duplicated" if doubled else ""
@@ -212,10 +214,18 @@ def _compare(
 
 
 def _done(evidence: Evidence, way: _Way, effect: Effect) -> int:
-    """How many datagrams it was done to: dropped with any of its fragments, and doubled with all of them."""
-    touched = Counter(entry.packet for entry in evidence.ledger.entries if entry.did(effect))
-    every = min if effect is Effect.DUPLICATED else max
-    return sum(every(touched[part] for part in parts) for parts in way.packets)
+    """How many datagrams it was done to. One in fragments is lost with all copies of any, and doubled with each."""
+    ledger = evidence.ledger
+    touched = Counter(entry.packet for entry in ledger.entries if entry.did(effect))
+    count = 0
+    for parts in way.packets:
+        if len(parts) == 1:
+            count += touched[parts[0]]
+        elif effect is Effect.DROPPED:
+            count += any(not ledger.by_packet[part].copies for part in parts if touched[part])
+        else:
+            count += all(touched[part] for part in parts)
+    return count
 
 
 CHECK = Check("udp_accounting", UdpOptions, judge)
