@@ -24,7 +24,6 @@ from typing import Any
 
 import docker
 import docker.errors
-import requests
 
 from lab import control
 from lab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message
@@ -32,7 +31,7 @@ from lab.holder import Holder
 from lab.processes import LAST_LINES, for_owner, words_of
 from lab.runtimes import linux, project
 from lab.runtimes.base import Plan
-from lab.runtimes.project import EVIDENCE, HUB, Project, plug_of
+from lab.runtimes.project import EVIDENCE, HUB, NO_ANSWER, Project, plug_of
 from lab.topology import Network, Node
 from lab.undertaker import DONE
 
@@ -45,7 +44,6 @@ FINISH_SECONDS = 300.0
 DRAIN_SECONDS = 1
 _SIGNAL = "signal"
 _PORT_TAKEN = ("port is already allocated", "address already in use")
-_NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
 
 
 class Line:
@@ -140,6 +138,8 @@ class Supervisor(Holder):
         self._ended: dict[str, str] = {}
         self._started = time.monotonic()
         self._renewed = 0.0
+        self.left = True
+        """Whether there is something of the project with the engine, or evidence that is not here."""
         self._undertaker = self._start_undertaker()
 
     def _start_undertaker(self) -> subprocess.Popen[bytes]:
@@ -196,7 +196,7 @@ class Supervisor(Holder):
                     services[via] |= project.relaying(via, f"{protocol}/{GUEST_RELAYED}={node.ipv4}:{port}")
         named = {} if self._order["guest"] is None else self._order["guest"]["named"]
         services[HUB] = {"environment": {"LAB_NODES": "", "LAB_NAME": self._plan.name}}
-        labels = {project.HOLDER_LABEL: project.holder(os.getpid())}
+        labels = {project.HOLDER_LABEL: project.holder(os.getpid()), project.EVIDENCE_LABEL: str(self._folder)}
         (self._folder / "compose.yaml").write_text(project.overlay(services, labels, named))
         return list(services)
 
@@ -233,7 +233,7 @@ class Supervisor(Holder):
         try:
             self._client = docker.from_env(timeout=60)
             state = self._client.containers.get(name).attrs["State"]
-        except _NO_ANSWER:
+        except NO_ANSWER:
             return None
         if state["Error"]:
             return UsageError(f"{node} can't be started in its container: {said}")
@@ -264,9 +264,10 @@ class Supervisor(Holder):
             try:
                 for event in events:
                     theirs.send(json.dumps(event["Actor"]["Attributes"]).encode())
-            except (*_NO_ANSWER, OSError) as error:
+            except (*NO_ANSWER, OSError, ValueError) as error:
                 print(f"the Docker engine's events ended: {error}", file=sys.stderr, flush=True)
-            theirs.close()
+            finally:
+                theirs.close()
 
         threading.Thread(target=watch, daemon=True).start()
         self._events = ours
@@ -336,7 +337,7 @@ class Supervisor(Holder):
         """Note which container ended, how, and what it said last; returns why the lab ends."""
         try:
             words = words_of(self._project.output(self._client, service, LAST_LINES))
-        except _NO_ANSWER:
+        except NO_ANSWER:
             words = ""
         file = self._folder / "log" / f"{service}.txt"
         text = self.ended(service, f"exit status {code}", f"{words}; its output: {file}", "container ")
@@ -428,32 +429,43 @@ class Supervisor(Holder):
         self._stopping = True
         if self._finished is None:
             self._finished = {}
-            if self._client is None:
-                self._client = docker.from_env(timeout=60)
             dropped: dict[str, Any] = {}
             try:
+                if self._client is None:
+                    self._client = docker.from_env(timeout=60)
                 if self._line is not None and self._failure is None:  # while the services are there to take what comes
                     dropped = self._line.ask({"do": "kernel-drops"})
                 self._project.stop(self._client, [node.name for node in self._plan.nodes], DRAIN_SECONDS)
                 if self._line is not None:
                     self._finished = self._line.ask({"do": "finish"}, FINISH_SECONDS)["end"]
                     self._finished["dropped_by_kernel"] = dropped.get("dropped", {})
-            except (LabError, *_NO_ANSWER) as error:
+            except (LabError, *NO_ANSWER) as error:
                 self._finished = {"failed": str(error)}
             try:
-                self._project.collect(self._client, self._folder)
-            except (LabFailure, *_NO_ANSWER) as error:
-                self._finished["failed"] = self._finished.get("failed") or str(error)
-            self._project.remove(self._client)
+                if self._client is None:
+                    self._client = docker.from_env(timeout=60)
+                if not self._project.collect(self._client, self._folder):
+                    self._finished.setdefault("failed", "there was no hub, so there is no evidence of the network")
+                self._project.remove(self._client)
+                self.left = False
+            except (LabFailure, *NO_ANSWER) as error:
+                self._finished.setdefault("failed", str(error))
+                self._finished["failed"] += f"; {LEFT}"
         return self._finished
 
     def release_undertaker(self) -> None:
-        """All is done, and nothing is left for it to do."""
+        """Where nothing is left to do. Else it sees this process end, and does the rest when the engine answers."""
+        if self.left:
+            return
         assert self._undertaker.stdin is not None
         self._undertaker.stdin.write(DONE)
         self._undertaker.stdin.close()
         self._undertaker.wait()
 
+
+LEFT = (
+    "the Docker engine still has containers and evidence of the lab: once it answers, lab down fetches and removes them"
+)
 
 RELAYED = {("udp", 53): 10053, ("tcp", 53): 10053}
 """The client relays DNS on a port of its own."""
@@ -481,12 +493,14 @@ def _run(order: Mapping[str, Any]) -> int:
         supervisor.up()
         supervisor.tell(ready=True)
         supervisor.serve()
-    except (LabError, OSError, *_NO_ANSWER) as error:
+    except (LabError, OSError, *NO_ANSWER) as error:
         reason = supervisor.failed(str(error))
         message = as_message(error, reason)
     finally:
         supervisor.leave_word(reason, supervisor.finish())
     supervisor.release_undertaker()
+    if message is not None and supervisor.left:
+        message["error"] += f"; {LEFT}"
     if message is not None:  # only now: who hears it may count on nothing being left
         supervisor.last_word(**message)
     return 0 if reason == "stopped" else 1

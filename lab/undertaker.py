@@ -8,16 +8,16 @@ when that ends without the word that all is done, the supervisor died, and what 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 DONE = b"done"
-HUB_SECONDS = 10.0
+ENGINE_SECONDS = 120.0
+"""How long it waits for an engine that went away; one that restarts is back by then."""
+RETRY_SECONDS = 1.0
 
 
 def main() -> None:
@@ -31,28 +31,22 @@ def main() -> None:
 
 
 def bury(name: str, folder: Path) -> None:
-    """Evidence into the folder, then nothing of the project is left. LabFailure where something stays."""
+    """Evidence into the folder, then nothing of the project is left, as soon as the engine answers."""
     import docker  # only here: it is waited for by nobody until now
 
     from lab.errors import LabFailure
-    from lab.runtimes.project import Project
+    from lab.runtimes.project import NO_ANSWER, Project
 
-    project, client = Project(name), docker.from_env(timeout=30)
-    reason = "the lab's supervisor was killed, so the lab ended"
-    try:
-        _await_hub(client, project.container("hub"))
-        project.collect(client, folder)
-    except (LabFailure, docker.errors.DockerException) as error:
-        print(f"undertaker: {error}", file=sys.stderr)
-    (folder / "end.json").write_text(json.dumps({"reason": reason}) + "\n")
-    project.remove(client)
-
-
-def _await_hub(client: Any, container: str) -> None:
-    """The hub ends by itself, its controller being gone, and writes its evidence out before."""
-    deadline = time.monotonic() + HUB_SECONDS
-    while client.containers.get(container).status == "running" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    deadline = time.monotonic() + ENGINE_SECONDS
+    while True:
+        try:
+            Project(name).bury(docker.from_env(timeout=30), folder, "the lab's supervisor was killed, so the lab ended")
+            return
+        except (LabFailure, *NO_ANSWER) as error:
+            print(f"undertaker: {error}", file=sys.stderr, flush=True)
+        if time.monotonic() > deadline:
+            sys.exit("undertaker: the rest is left to lab down")
+        time.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":

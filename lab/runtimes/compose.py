@@ -31,7 +31,7 @@ from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Guest, Plan, Service
 from lab.runtimes.compose_file import OwnService, read_service
 from lab.runtimes.isolation import MOST_PROCESSES
-from lab.runtimes.project import COMPOSE_FILE, orphans
+from lab.runtimes.project import COMPOSE_FILE, NO_ANSWER, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Block, Network, Node, free_networks
 
@@ -112,7 +112,10 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
         raise UsageError("--trust is for runtime netns; in containers Docker isolates, so leave it out")
     client = engine()
     try:
-        sweep(client)
+        try:
+            sweep(client)
+        except LabFailure as error:  # an earlier lab's: this one can stand beside it
+            progress(str(error))
         plan = _plan(wish)
         guest = None if wish.guest is None else _guest(wish.guest, client)
         for told in guest.told if guest is not None else ():
@@ -240,11 +243,25 @@ def _subnets(network: Any) -> list[str]:
 
 
 def sweep(client: Any) -> list[str]:
-    """Remove what labs of this host left whose supervisor and undertaker were both killed; returns their projects."""
-    left = orphans(client)
-    for project in left:
-        project.remove(client)
-    return [project.name for project in left]
+    """Save the evidence and remove the rest of this host's labs whose supervisor is no more; returns their projects.
+
+    LabFailure where the evidence of one can't be saved: that one stays.
+    """
+    removed, stay = [], []
+    for project, folder in orphans(client).items():
+        try:
+            if folder is None:  # made by an older version, which did not say where
+                project.remove(client)
+            else:
+                project.bury(client, folder, "the lab's supervisor was killed, so the lab ended")
+            removed.append(project.name)
+        except (LabFailure, *NO_ANSWER) as error:
+            stay.append(
+                f"{project.name} stays: {error}; to give its evidence up: docker compose -p {project.name} down -v"
+            )
+    if stay:
+        raise LabFailure("; ".join(stay))
+    return removed
 
 
 def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:

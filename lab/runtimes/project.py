@@ -6,6 +6,7 @@ through the Docker API and the `docker` command line, so DOCKER_HOST and context
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import tarfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import docker
 import docker.errors
 import requests
+import urllib3.exceptions
 import yaml
 
 from lab.errors import LabFailure
@@ -34,12 +37,22 @@ API_FILE = COMPOSE_FILE.with_name("toxiproxy-api.yaml")
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 HOLDER_LABEL = "fault-lab.holder"
+EVIDENCE_LABEL = "fault-lab.evidence"
+"""The folder of this host that the evidence belongs in, for whoever finds it when the supervisor is no more."""
 HUB = "hub"
 EVIDENCE = "/evidence"
 WORK = "/work"
 GONE_SECONDS = 30.0
 _COMPOSE = ("docker", "compose")
-_NO_ANSWER = (docker.errors.DockerException, requests.RequestException)
+NO_ANSWER = (
+    docker.errors.DockerException,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    ConnectionError,
+)
+"""What the SDK raises where the engine goes away, also in the middle of an answer."""
+HUB_SECONDS = 10.0
 
 
 def plug_of(node: str) -> str:
@@ -110,19 +123,44 @@ class Project:
         client.containers.get(self.container(HUB)).put_archive(EVIDENCE, packed.getvalue())
         return f"{EVIDENCE}/{name}"
 
-    def collect(self, client: Any, folder: Path) -> None:
-        """Evidence and every container's output into the folder. LabFailure where the engine has none to give."""
-        (folder / "log").mkdir(parents=True, exist_ok=True)
-        for container in self._containers(client):
-            service = container.labels.get(SERVICE_LABEL, container.name)
-            with open(folder / "log" / f"{service}.txt", "wb", opener=for_owner) as log:
-                log.write(container.logs())
+    def collect(self, client: Any, folder: Path) -> bool:
+        """Evidence and every container's output into the folder; False where there is none, because there is no hub.
+
+        LabFailure where it can't be fetched now: then it must not be removed.
+        """
         try:
+            (folder / "log").mkdir(parents=True, exist_ok=True)
+            for container in self._containers(client):
+                service = container.labels.get(SERVICE_LABEL, container.name)
+                with open(folder / "log" / f"{service}.txt", "wb", opener=for_owner) as log:
+                    log.write(container.logs())
             blocks, _ = client.containers.get(self.container(HUB)).get_archive(f"{EVIDENCE}/.")
             with tarfile.open(fileobj=_Stream(blocks), mode="r|") as archive:
                 _files_into(archive, folder)
-        except (*_NO_ANSWER, tarfile.TarError) as error:
-            raise LabFailure(f"the evidence of {self.name} can't be fetched: {error}") from error
+        except docker.errors.NotFound:
+            return False
+        except (*NO_ANSWER, OSError, tarfile.TarError) as error:
+            raise LabFailure(f"the evidence of {self.name} can't be fetched into {folder}: {error}") from error
+        return True
+
+    def bury(self, client: Any, folder: Path, reason: str) -> None:
+        """Do what a supervisor that is no more could not: save the evidence, say why the lab ended, remove everything.
+
+        LabFailure where the evidence can't be fetched, and then nothing is removed; or where something stays.
+        """
+        self._await_hub(client)
+        self.collect(client, folder)
+        word = folder / "end.json"
+        if not word.exists():
+            word.write_text(json.dumps({"reason": reason}) + "\n")
+        self.remove(client)
+
+    def _await_hub(self, client: Any) -> None:
+        """The hub ends by itself, its controller being gone, and writes its evidence out before."""
+        deadline = time.monotonic() + HUB_SECONDS
+        with suppress(docker.errors.NotFound):
+            while client.containers.get(self.container(HUB)).status == "running" and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     # -- down ----------------------------------------------------------------------------------------------------------
 
@@ -156,12 +194,21 @@ class Project:
 
 
 def _files_into(archive: tarfile.TarFile, folder: Path) -> None:
-    """Its files alone, by their bare names: none can lead elsewhere. (Debian 12's Python has no tar filters.)"""
+    """Its files alone, by their bare names: none can lead elsewhere. (Debian 12's Python has no tar filters.)
+
+    Each has its name once it is whole: two may save the same evidence, and the first then removes it under the other.
+    """
     for entry in archive:
         content = archive.extractfile(entry) if entry.isfile() else None
         if content is not None:
-            with content, open(folder / Path(entry.name).name, "wb", opener=for_owner) as file:
-                shutil.copyfileobj(content, file)
+            target = folder / Path(entry.name).name
+            part = target.with_name(f".{target.name}.{os.getpid()}")
+            try:
+                with content, open(part, "wb", opener=for_owner) as file:
+                    shutil.copyfileobj(content, file)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def overlay(
@@ -273,19 +320,20 @@ def holder(pid: int) -> str:
     return f"{socket.gethostname()}/{pid}/{_started(pid)}"
 
 
-def orphans(client: Any) -> list[Project]:
-    """Projects of this host's labs whose supervisor is no more: both it and its undertaker were killed."""
+def orphans(client: Any) -> dict[Project, Path | None]:
+    """Projects of this host's labs whose supervisor is no more, and the folder that the evidence of each belongs in."""
     marked = {"label": HOLDER_LABEL}
     things = [*client.containers.list(all=True, filters=marked, ignore_removed=True)]
     things += [*client.networks.list(filters=marked), *client.volumes.list(filters=marked)]
-    names = {}
+    found: dict[Project, Path | None] = {}
     for one in things:
         labels = one.labels if hasattr(one, "labels") else one.attrs.get("Labels") or {}
         host, _, process = labels[HOLDER_LABEL].partition("/")
         pid, _, started = process.partition("/")
         if host == socket.gethostname() and _started(int(pid)) != started and PROJECT_LABEL in labels:
-            names[labels[PROJECT_LABEL]] = True
-    return [Project(name) for name in names]
+            folder = labels.get(EVIDENCE_LABEL)
+            found[Project(labels[PROJECT_LABEL])] = Path(folder) if folder else None
+    return found
 
 
 def _started(pid: int) -> str:

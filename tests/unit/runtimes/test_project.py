@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -106,7 +107,14 @@ def test_only_projects_of_this_hosts_dead_are_orphans() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     dead = project.holder(ended.pid)
     ended.wait()
-    assert project.orphans(Engine(mine)) == []
-    assert project.orphans(Engine(dead)) == [Project("p0")]
-    assert project.orphans(Engine(mine, dead)) == [Project("p1")]
-    assert project.orphans(Engine("another-host/1/5", mine)) == []
+    assert project.orphans(Engine(mine)) == {}
+    assert project.orphans(Engine(dead)) == {Project("p0"): None}
+    assert project.orphans(Engine(mine, dead)) == {Project("p1"): None}
+    assert project.orphans(Engine("another-host/1/5", mine)) == {}
+
+
+def test_an_orphan_says_where_its_evidence_belongs() -> None:
+    gone = Engine("")
+    (thing,) = gone.containers.list()
+    thing.labels |= {HOLDER_LABEL: f"{socket.gethostname()}/1/never", project.EVIDENCE_LABEL: "/runs/one"}
+    assert project.orphans(gone) == {Project("p0"): Path("/runs/one")}
