@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 # Go's own installer puts it there, and sudo's PATH leaves it out.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants captures fuzz bench-reading
+.PHONY: lab-up lab-down lab-status doctor scenarios test test-netem lint bench clean toxiproxy images chaos parity side-by-side lookup junit-xsd mutants captures fuzz bench-reading soak
 
 lab-up: $(RUN)
 	@$(MAKE) --no-print-directory toxiproxy || echo "going on without toxiproxy" >&2
@@ -46,6 +46,11 @@ test-netem: $(DEV)
 # 30 random kills of the parts of Compose labs, and 30 of each kind of labs in namespaces; LAB_CHAOS_SEED=N for others.
 chaos: $(DEV)
 	@LAB_REQUIRE=docker,netns,wire LAB_CHAOS=30 $(BIN)/pytest tests/compose/test_chaos.py tests/degraded/test_leaves_nothing.py
+
+# 1,000 cut connections through published ports of each runtime; 1,000 labs in namespaces and 300 in Compose, up and down; all
+# beside two busy loops. SOAK="compose --cuts 0 --labs 60 --seconds 200" for a part of it, LAB_SOAK=0.1 for a tenth.
+soak: $(DEV)
+	@$(BIN)/python -m bench.soak $(SOAK)
 
 # docs/parity.md: each scenario on each runtime and engine. Some 20 minutes.
 parity: $(DEV) $(TOXIPROXY)
