@@ -29,7 +29,10 @@ HALF, MASK = 1 << 31, (1 << 32) - 1
 
 _U16 = Struct("!H")
 _U32 = Struct("!I")
+_PORTS = Struct("!HH")
 _TCP_START = Struct("!HHII")
+_ICMP_ERRORS = {ICMP: (3, 4, 11, 12), ICMPV6: (1, 2, 3, 4)}
+"""Types that quote the packet which caused them (RFC 792; RFC 4443, 2.1)."""
 _IPV6_EXTENSIONS = {0, 43, 60}
 _IPV6_FRAGMENT = 44
 
@@ -281,9 +284,39 @@ def _with_port(packet: Packet, at: int, port: int) -> bytes:
     checksum_at = packet.l4_at + (16 if packet.protocol == TCP else 6)
     checksum = _U16.unpack_from(out, checksum_at)[0]
     if packet.protocol == TCP or checksum:
-        # The difference is taken modulo 65535; of its two zeros, UDP keeps the other one for "no checksum" (RFC 768).
-        mended = 0xFFFF - (0xFFFF - checksum - old + port) % 0xFFFF
-        out[checksum_at : checksum_at + 2] = _U16.pack(mended)
+        out[checksum_at : checksum_at + 2] = _mended(checksum, old, port)
+    return bytes(out)
+
+
+def _mended(checksum: int, old: int, new: int) -> bytes:
+    """The difference is taken modulo 65535; of its two zeros, UDP keeps the other one for "no checksum" (RFC 768)."""
+    return _U16.pack(0xFFFF - (0xFFFF - checksum - old + new) % 0xFFFF)
+
+
+def quoted(packet: Packet) -> Packet | None:
+    """The packet that an ICMP error is about, as far as it is quoted; None where there is none with ports."""
+    frame, at = packet.frame, packet.l4_at + 8
+    if packet.fragment or at >= packet.payload_end or frame[packet.l4_at] not in _ICMP_ERRORS.get(packet.protocol, ()):
+        return None
+    cause = Packet.parse(frame[:ETHERNET_HEADER] + frame[at : packet.payload_end])
+    if cause.protocol not in (TCP, UDP) or cause.l4_at + 4 > len(cause.frame) or cause.fragment & 0x1FFF:
+        return None
+    cause.source_port, cause.target_port = _PORTS.unpack_from(cause.frame, cause.l4_at)
+    return cause
+
+
+def with_quoted_port(packet: Packet, cause: Packet, port: int, *, source: bool) -> bytes:
+    """The ICMP error with another port in what it quotes, both checksums as right or wrong as before."""
+    out = bytearray(packet.frame)
+    ports_at = packet.l4_at + 8 + cause.l4_at - ETHERNET_HEADER
+    at = ports_at if source else ports_at + 2
+    old = _U16.unpack_from(out, at)[0]
+    out[at : at + 2] = _U16.pack(port)
+    inner, outer = ports_at + (16 if cause.protocol == TCP else 6), packet.l4_at + 2
+    has_inner = inner + 2 <= packet.payload_end and (cause.protocol == TCP or out[inner : inner + 2] != b"\0\0")
+    # A sum over port and checksum stays what it was where the checksum is mended; so the outer one is mended else.
+    mend = inner if has_inner else outer
+    out[mend : mend + 2] = _mended(_U16.unpack_from(out, mend)[0], old, port)
     return bytes(out)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lab.faults.base import Change, Decider, Draw, Drop, Effect, Fault, Stage, Verdict
 from lab.faults.match import Port
-from lab.packets import TCP, UDP, Packet, with_source_port, with_target_port
+from lab.packets import TCP, UDP, Packet, quoted, with_quoted_port, with_source_port, with_target_port
 
 NEW_PORTS = range(10_000, 20_000)
 FLOW_LIMIT = 8192
@@ -21,8 +21,9 @@ Endpoints = tuple[int, bytes, int, bytes, int]
 class Rebind(Fault):
     """From the packet after the first `after` ones of a flow on, its source port is another.
 
-    Answers to the new port are translated back; answers to the old one are dropped: that binding is gone. Each flow
-    gets a new port of its own, from the seed; the first one gets `port`, where given. TCP and UDP only.
+    Answers to the new port are translated back; answers to the old one are dropped: that binding is gone. So are ICMP
+    errors, by the packet that they quote, both ways (RFC 5508, REQ-4 and REQ-5). Each flow gets a new port of its own,
+    from the seed; the first one gets `port`, where given. TCP and UDP only.
     """
 
     kind: ClassVar[str] = "rebind"
@@ -61,7 +62,7 @@ class _Nat:
 
     def __call__(self, packet: Packet, now_ns: int) -> Verdict | None:
         if packet.protocol not in (TCP, UDP) or not packet.source_port:
-            return None
+            return self._error_from_inside(packet)
         flow = (packet.protocol, packet.source, packet.source_port, packet.target, packet.target_port)
         binding = self._flows[flow] = self._flows.pop(flow) if flow in self._flows else _Binding()
         if len(self._flows) > FLOW_LIMIT:
@@ -75,13 +76,30 @@ class _Nat:
         return Change(with_source_port(packet, binding.port), "source port rebound", binding.port)
 
     def back(self, packet: Packet, now_ns: int) -> Verdict | None:
-        """For the way back: the outside's packets to the new port, or to the old one."""
-        outside = (packet.protocol, packet.target, packet.target_port, packet.source, packet.source_port)
+        """For the way back: the outside's packets to the new port, or to the old one, and errors about what came from
+        them."""
+        cause = quoted(packet)
+        if cause is None:
+            outside = (packet.protocol, packet.target, packet.target_port, packet.source, packet.source_port)
+        else:
+            outside = (cause.protocol, cause.source, cause.source_port, cause.target, cause.target_port)
         port = self._inside_port.get(outside)
-        if port is not None:
+        if port is None:
+            binding = self._flows.get(outside)
+            return Drop("old binding gone") if binding is not None and binding.port else None
+        if cause is None:
             return Change(with_target_port(packet, port), "target port translated back", port)
-        binding = self._flows.get(outside)
-        return Drop("old binding gone") if binding is not None and binding.port else None
+        return Change(with_quoted_port(packet, cause, port, source=True), "port in ICMP error translated back", port)
+
+    def _error_from_inside(self, packet: Packet) -> Verdict | None:
+        cause = quoted(packet)
+        if cause is None:
+            return None
+        binding = self._flows.get((cause.protocol, cause.target, cause.target_port, cause.source, cause.source_port))
+        if binding is None or not binding.port:
+            return None
+        frame = with_quoted_port(packet, cause, binding.port, source=False)
+        return Change(frame, "port in ICMP error rebound", binding.port)
 
     def _new_port(self, flow: Endpoints, packet: Packet) -> int:
         asked = self._fault.port

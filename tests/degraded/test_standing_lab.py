@@ -18,7 +18,7 @@ import pytest
 
 from lab import control
 from lab.errors import UsageError
-from lab.faults import Drop, Latency, Loss, Match, Reset
+from lab.faults import Drop, Latency, Loss, Match, Rebind, Reset
 from lab.lab import Lab
 from lab.runtimes.netns import check_network, host_routes
 from lab.topology import Network
@@ -249,3 +249,23 @@ def test_up_twice_finds_the_first_and_down_leaves_nothing(tmp_path: Path, runtim
     assert ended(facts["supervisor_pid"])
     again = lab_command("down", "--name", name, cwd=tmp_path)
     assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+
+
+REFUSED = """
+import socket, sys
+end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end.settimeout(10)
+end.connect((sys.argv[1], 9))
+end.send(b"to nobody")
+try:
+    end.recv(100)
+except ConnectionRefusedError:
+    print("refused")
+"""
+
+
+def test_a_refusal_comes_through_a_rebound_port(clean: Lab) -> None:
+    """RFC 5508, REQ-4: without the translation the client hears nothing until its time is out."""
+    with clean.fault("client->udp-server", Rebind()):
+        done = clean.exec("client", ["python", "-c", REFUSED, "udp-server"], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "refused\n"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
+
 import pytest
 
 from lab.faults import Effect, Loss, Match, Rebind, rebind
 from lab.packets import Packet
+from lab.topology import Node
 from tests.virtual_wire import (
     CLIENT,
     FROM_UDP,
@@ -14,6 +18,7 @@ from tests.virtual_wire import (
     Wire,
     checksum_right,
     ip_frame,
+    sum16,
     tcp,
     udp,
 )
@@ -106,3 +111,55 @@ def test_memory_is_bounded_and_there_is_always_a_free_port(monkeypatch: pytest.M
     assert all(len(set(used[start : start + 20])) == 20 for start in range(980))
     wire.send(*(answer(port) for port in used[-20:]), answer(20_000))
     assert [Packet.parse(frame).target_port for frame in wire.frames(CLIENT)] == [*range(20_980, 21_000), 20_000]
+
+
+def icmp_error(cause: bytes, source: Node, target: Node, family: int, quote: int = 500) -> bytes:
+    """Port unreachable, about a frame (RFC 792; RFC 4443, 3.1)."""
+    head = b"\3\3\0\0" if family == 4 else b"\1\4\0\0"
+    message = head + bytes(4) + cause[14 : 14 + quote]
+    if family == 4:
+        checksum = 0xFFFF - sum16(message)
+        return ip_frame(source, target, 1, message[:2] + checksum.to_bytes(2, "big") + message[4:])
+    return ip_frame(source, target, 58, message, 6, checksum_at=2)
+
+
+def icmp_checksum_right(frame: bytes, family: int) -> bool:
+    if family == 4:
+        return sum16(frame[34:]) == 0xFFFF
+    pseudo = frame[22:54] + struct.pack("!II", len(frame) - 54, 58)
+    return sum16(pseudo + frame[54:]) == 0xFFFF
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("quote", [500, 28], ids=["whole", "cut"])
+@pytest.mark.parametrize("cause", [udp, tcp])
+def test_icmp_errors_are_translated_too(cause: Callable[..., bytes], quote: int, family: int) -> None:
+    """RFC 5508, REQ-4: to the inside, a packet that the quoted one's own sender knows; REQ-5: the other way."""
+    wire = Wire()
+    wire.set(TO_UDP, Rebind(after=1))
+    quote += 20 * (family == 6)
+    sent = cause(to=41_234, target=UDP_SERVER, family=family)
+    wire.send(sent, sent)
+    old, new = wire.frames(UDP_SERVER)
+    wire.send(icmp_error(new, UDP_SERVER, CLIENT, family, quote), icmp_error(old, UDP_SERVER, CLIENT, family, quote))
+    assert wire.frames(CLIENT) == [icmp_error(sent, UDP_SERVER, CLIENT, family, quote)], "the old binding is gone"
+    there = cause(port=41_234, to=20_000, source=UDP_SERVER, target=CLIENT, family=family)
+    outside = cause(port=41_234, to=Packet.parse(new).source_port, source=UDP_SERVER, target=CLIENT, family=family)
+    wire.send(icmp_error(there, CLIENT, UDP_SERVER, family, quote))
+    got = wire.frames(UDP_SERVER)[-1]
+    assert got == icmp_error(outside, CLIENT, UDP_SERVER, family, quote)
+    assert icmp_checksum_right(got, family) and icmp_checksum_right(wire.frames(CLIENT)[0], family)
+
+
+def test_what_quotes_nothing_known_stays_as_it_is() -> None:
+    wire = Wire()
+    wire.set(TO_UDP, Rebind())
+    wire.send(udp())
+    others = [
+        icmp_error(udp(port=33_333), UDP_SERVER, CLIENT, 4),
+        icmp_error(udp(), UDP_SERVER, CLIENT, 4, quote=22),
+        icmp_error(b"", UDP_SERVER, CLIENT, 4),
+        ip_frame(UDP_SERVER, CLIENT, 1, b"\3"),
+    ]
+    wire.send(*others)
+    assert wire.frames(CLIENT) == others
