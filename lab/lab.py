@@ -23,9 +23,10 @@ from typing import Any, Self
 
 from lab import control, stack
 from lab.engines.base import link_engine
+from lab.engines.timetable import set_order
 from lab.engines.toxiproxy import ToxiproxyEngine
 from lab.errors import LabError, LabFailure, MissingCapability, UsageError
-from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
+from lab.faults import Fault, check_composition, fault_from_json
 from lab.runtimes import compose, netns
 from lab.runtimes.base import Guest
 from lab.runtimes.standing import Runtime, Standing, Wish
@@ -317,18 +318,24 @@ class Lab:
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
-    def set_faults(self, path: str, *faults: Fault, for_ms: float | None = None) -> None:
+    def set_faults(
+        self,
+        path: str,
+        *faults: Fault,
+        for_ms: float | None = None,
+        later: Sequence[tuple[float, Sequence[Fault]]] = (),
+    ) -> None:
         """Make `faults` all that is on the path (`a->b`, or `a<->b` for both ways); none clears it.
 
         With `for_ms`, at most a day, the engine itself clears the path after that time, whatever becomes of this
-        process.
+        process. `later` is what it makes of the path at which time, in ms from the next packet that any node sends.
         """
-        check_composition(faults)
+        for step in (faults, *(faults_then for _, faults_then in later)):
+            check_composition(step)
         if for_ms is not None and not 0 <= for_ms <= LONGEST_MS:
             raise UsageError(f"faults for {for_ms:g}ms: expected 0ms to {LONGEST_MS:g}ms (a day)")
         for one in self._paths(path):
-            order = {"do": "set", "path": str(one), "faults": [fault_to_json(fault) for fault in faults]}
-            control.ask(self.name, order if for_ms is None else {**order, "for_ms": for_ms})
+            control.ask(self.name, set_order(str(one), faults, for_ms, later))
 
     def faults(self) -> dict[str, tuple[Fault, ...]]:
         """What is on each faulted path now, as the engine says."""

@@ -36,6 +36,20 @@ class Moment:
             yield path, (*staying, *beginning)
 
 
+Steps = Sequence[tuple[float, tuple[Fault, ...]]]
+"""From when on, in ms, and what is all that stands on the path then."""
+
+
+def timelines(all_moments: Sequence[Moment]) -> Mapping[str, Steps]:
+    """Of each path that ever has a fault: what stands there from when on."""
+    found: dict[str, list[tuple[float, tuple[Fault, ...]]]] = {}
+    for moment in all_moments:
+        on = {path: steps[-1][1] for path, steps in found.items()}
+        for path, faults in moment.settings(on):
+            found.setdefault(path, []).append((moment.at_ms, faults))
+    return found
+
+
 def moments(scenario: Scenario) -> list[Moment]:
     """Every moment of the scenario, in their order."""
     found: dict[float, Moment] = {}

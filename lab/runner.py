@@ -24,7 +24,7 @@ from lab.errors import LabError, MissingCapability, UsageError
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, end_word, new_folder, quiet
-from lab.moments import Moment, moments
+from lab.moments import Moment, Steps, moments, timelines
 from lab.processes import for_owner
 from lab.report.result import RunResult
 from lab.report.result_file import keep
@@ -42,8 +42,8 @@ _numbers = itertools.count(1)
 class Placer(Protocol):
     """Who carries a scenario's faults to the engines. The seam at which the tests put a deaf one."""
 
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
-        """Make these all that is on the path."""
+    def set(self, path: str, faults: Sequence[Fault], later: Steps = ()) -> None:
+        """Make these all that is on the path; what comes `later` counts its ms from the workloads' first packet."""
 
     def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
         """Returns what the server has of it: with its name, proxy, attributes, and `set_t`."""
@@ -58,8 +58,8 @@ class LabPlacer:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
 
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
-        self._lab.set_faults(path, *faults)
+    def set(self, path: str, faults: Sequence[Fault], later: Steps = ()) -> None:
+        self._lab.set_faults(path, *faults, later=later)
 
     def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
         return self._lab.toxiproxy().place(placed.port, placed.toxic)
@@ -190,8 +190,14 @@ def nodes_for(scenario: Scenario) -> tuple[str, ...]:
 
 
 def _judge(scenario: Scenario, evidence: Evidence) -> tuple[CheckResult, ...]:
-    asked = len(scenario.placed())
-    results = [run_check("fault_seen", {"expected": asked, "toxics": len(scenario.toxics())}, evidence)]
+    placed = scenario.placed()
+    timed = [
+        {"path": str(one.path), "describe": one.fault.describe(), "at_ms": one.at_ms, "for_ms": one.for_ms}
+        for one in placed
+        if one.for_ms is not None
+    ]
+    asked = {"expected": len(placed), "toxics": len(scenario.toxics()), "timed": timed}
+    results = [run_check("fault_seen", asked, evidence)]
     results += [run_check(name, options, evidence) for name, options in scenario.checks]
     may_end = any(name == "reported" for name, _ in scenario.checks)
     results.append(run_check("finished", {"connections_may_end": may_end}, evidence))
@@ -213,7 +219,7 @@ class _Story:
         facts = lab.status()
         self._nodes: dict[str, dict[str, str]] = facts["nodes"]
         self._inside: str = facts["evidence_inside"]
-        self._on: dict[str, tuple[Fault, ...]] = {}
+        self._paths: list[str] = []
         self._toxics: list[tuple[PlacedToxic, dict[str, Any]]] = []
         self.workloads: tuple[Workload, ...] = ()
 
@@ -225,6 +231,7 @@ class _Story:
     def play(self) -> None:
         """Faults of the start, workloads, faults over time, heal. LabFailure where the lab dies meanwhile."""
         ahead = moments(self._scenario)
+        self._set_faults(ahead)
         while ahead and ahead[0].at_ms <= 0:
             self._carry_out(ahead.pop(0))
         commands = [self._command(number, one) for number, one in enumerate(self._scenario.workloads)]
@@ -259,7 +266,10 @@ class _Story:
             time.sleep(0.002)
 
     def _wait(self, running: list[subprocess.Popen[Any]], ahead: list[Moment], started: float) -> None:
-        """Until every workload ended or the scenario's time is over, carrying out each moment when it comes."""
+        """Until every workload ended or the scenario's time is over, carrying out each moment when it comes.
+
+        What toxiproxy takes to obey is time that the later moments come later, so that none of its toxics stands short.
+        """
         limit = started + self._scenario.timeout_ms / 1e3
         while any(process.poll() is None for process in running):
             now = time.monotonic()
@@ -267,26 +277,33 @@ class _Story:
                 self._lab.note("timeout", after_ms=self._scenario.timeout_ms)
                 return
             while ahead and started + ahead[0].at_ms / 1e3 <= now:
-                self._carry_out(ahead.pop(0))
+                moment = ahead.pop(0)
+                self._carry_out(moment)
+                started = max(started, time.monotonic() - moment.at_ms / 1e3)
             next_at = started + ahead[0].at_ms / 1e3 if ahead else limit
             time.sleep(max(0.0, min(0.002, next_at - time.monotonic())))
 
     def _heal(self) -> None:
-        for path in [path for path, faults in self._on.items() if faults]:
+        self._lab.note("ended")
+        for path in self._paths:
             self._placer.set(path, ())
         for _, toxic in self._toxics_on():
             self._placer.remove_toxic(toxic)
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
+    def _set_faults(self, all_moments: Sequence[Moment]) -> None:
+        """One order for each path, from begin to end: the engine, which is seldom late, keeps the times."""
+        for path, steps in timelines(all_moments).items():
+            now = [faults for at_ms, faults in steps if at_ms <= 0]
+            self._placer.set(path, now[-1] if now else (), [step for step in steps if step[0] > 0])
+            self._paths.append(path)
+
     def _carry_out(self, moment: Moment) -> None:
-        for path, faults in moment.settings(self._on):
-            self._placer.set(path, faults)
-            self._on[path] = faults
         for placed in moment.toxics_end:
             self._placer.remove_toxic(next(toxic for one, toxic in self._toxics_on() if one == placed))
         for placed in moment.toxics_begin:
-            self._toxics.append((placed, self._placer.add_toxic(placed)))
+            self._toxics.append((placed, {**self._placer.add_toxic(placed), "for_ms": placed.for_ms}))
 
     def _toxics_on(self) -> list[tuple[PlacedToxic, dict[str, Any]]]:
         return [(placed, toxic) for placed, toxic in self._toxics if toxic["cleared_t"] is None]

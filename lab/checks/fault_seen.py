@@ -10,6 +10,7 @@ from pydantic import Field
 
 from lab.checks.base import Check, CheckResult, Finding, Options, conclude
 from lab.checks.should_hit import first_it_should_have_hit
+from lab.checks.stood import Timed, not_as_asked
 from lab.checks.toxic_seen import toxic_findings
 from lab.evidence.evidence import Evidence
 from lab.evidence.reader import Entry, FaultNote
@@ -17,10 +18,11 @@ from lab.faults.base import Effect
 
 
 class FaultsAsked(Options):
-    """How many faults (on directed paths) and toxics the scenario asked for; the runner counts them."""
+    """How many faults (on directed paths) and toxics were asked for, and which faults for a time; the runner knows."""
 
     expected: Annotated[int, Field(ge=0)] = 0
     toxics: Annotated[int, Field(ge=0)] = 0
+    timed: tuple[Timed, ...] = ()
 
 
 def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
@@ -43,6 +45,7 @@ def judge(evidence: Evidence, options: FaultsAsked) -> CheckResult:
     for toxic in evidence.toxics:
         unseen, finding = toxic_findings(evidence, toxic)
         (unclear if unseen else notes).append(finding)
+    unclear += not_as_asked(evidence, options.timed)
     if len(notes) == 1:
         return conclude("fault_seen", str(notes[0]), unclear=unclear)
     unhit = sum(one is None for one in seen.values())

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.faults import Fault, Match
 from lab.lab import Lab
+from lab.moments import Steps
 from lab.scenario import PlacedToxic
 
 
@@ -16,7 +17,7 @@ class Silent:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
 
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
+    def set(self, path: str, faults: Sequence[Fault], later: Steps = ()) -> None:
         pass
 
     def add_toxic(self, placed: PlacedToxic) -> dict[str, Any]:
@@ -39,13 +40,17 @@ class Silent:
 class Pretending(Silent):
     """A worse one: the ledger shows each fault as set, but it never acts."""
 
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
+    def set(self, path: str, faults: Sequence[Fault], later: Steps = ()) -> None:
         never = Match(payload="no packet ever says this", until_ms=0.001)
-        self._lab.set_faults(path, *(fault.model_copy(update={"match": never}) for fault in faults[:1]))
+
+        def deaf(step: Sequence[Fault]) -> tuple[Fault, ...]:
+            return tuple(fault.model_copy(update={"match": never}) for fault in step[:1])
+
+        self._lab.set_faults(path, *deaf(faults), later=[(at_ms, deaf(step)) for at_ms, step in later])
 
 
 class DeafToxiproxy(Silent):
     """The link engine does what it is told; only toxiproxy does not."""
 
-    def set(self, path: str, faults: Sequence[Fault]) -> None:
-        self._lab.set_faults(path, *faults)
+    def set(self, path: str, faults: Sequence[Fault], later: Steps = ()) -> None:
+        self._lab.set_faults(path, *faults, later=later)

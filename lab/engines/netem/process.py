@@ -23,9 +23,10 @@ from lab.engines.netem.qdiscs import Qdiscs
 from lab.engines.netem.sniffer import Sniffer
 from lab.engines.netem.switch import port
 from lab.engines.netem.translate import translate
+from lab.engines.timetable import Timetable
 from lab.engines.worker import obey
 from lab.errors import UsageError
-from lab.faults import Fault, check_composition, fault_from_json, fault_to_json
+from lab.faults import Fault, check_composition, fault_to_json
 from lab.topology import Node
 
 BATCH = 256
@@ -53,7 +54,7 @@ class Process:
         self._qdiscs = Qdiscs(nodes)
         self._timeline = Timeline()
         self._active: dict[str, dict[str, Fault]] = {}
-        self._expiries: dict[str, int] = {}
+        self._timetable = Timetable()
         self._faults = 0
         self._stopping = False
         self._told_about_seed = False
@@ -67,11 +68,14 @@ class Process:
             ready = [fd for fd, _ in poller.poll(0)]
             if not ready:
                 self._flush()
-                ready = [fd for fd, _ in poller.poll(self._seconds_to_expiry())]
+                ready = [fd for fd, _ in poller.poll(self._seconds_to_change())]
             if self._control.fileno() in ready and not obey(self._control, self._carry_out):
                 self._stopping = True
             self._look()
-            self._expire()
+            now = _clock()
+            if self._timetable.begins(self._sent(), now):
+                self._note("began", now)
+            self._change_what_is_due(now)
         self._flush()
 
     def _look(self) -> int:
@@ -92,23 +96,25 @@ class Process:
         if self._live is not None:
             self._live.flush()
 
-    def _seconds_to_expiry(self) -> float | None:
-        if not self._expiries:
+    def _seconds_to_change(self) -> float | None:
+        if self._timetable.next is None:
             return None
-        return max(0.0, (min(self._expiries.values()) - _clock()) / 1e9)
+        return max(0.0, (self._timetable.next - _clock()) / 1e9)
 
-    def _expire(self) -> None:
-        """Clear the paths whose faults were set for a time that is over."""
-        now = _clock()
-        for path in [path for path, expiry in self._expiries.items() if expiry <= now]:
-            self._set(path, (), None)
+    def _change_what_is_due(self, now: int) -> None:
+        for path, faults in self._timetable.due(now):
+            try:
+                self._set(path, faults)
+            except UsageError as error:
+                self._note("warning", _clock(), text=str(error))
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, order: Mapping[str, Any]) -> dict[str, object]:
         match order["do"]:
             case "set":
-                self._set(order["path"], [fault_from_json(one) for one in order["faults"]], order.get("for_ms"))
+                self._set(order["path"], self._timetable.follow(order, self._sent()))
+                self._timetable.is_set(order, _clock())
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
                 return {"t": _clock(), "faults": self._shown(), **self._traffic()}
@@ -142,14 +148,17 @@ class Process:
         """Frames seen from their senders so far (0 where nothing is recorded), and packets in the qdiscs now."""
         self._drain()
         waiting = sum(counted.waiting for counted in self._qdiscs.counters().values())
-        return {"packets": self._live.sent if self._live is not None else 0, "waiting": waiting}
+        return {"packets": self._sent(), "waiting": waiting}
+
+    def _sent(self) -> int:
+        return self._live.sent if self._live is not None else 0
 
     def _counted(self) -> dict[str, dict[str, int]]:
         """What the qdiscs counted on each path that had faults: packets let go, dropped and waiting."""
         names = {ends: path for path, ends in self._ends.items()}
         return {names[ends]: vars(counted) for ends, counted in self._qdiscs.counters().items()}
 
-    def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
+    def _set(self, path: str, faults: Sequence[Fault]) -> None:
         """Make `faults` all that is on the path. UsageError where netem can't; then nothing changes."""
         check_composition(faults)
         netem = translate(path, faults)
@@ -160,9 +169,6 @@ class Process:
         else:
             self._qdiscs.clear(ends)
         last = _clock()
-        self._expiries.pop(path, None)
-        if for_ms is not None:
-            self._expiries[path] = last + round(for_ms * 1e6)
         self._exchange(path, faults, first, last)
         reasons = {fault.kind: (name, fault.describe()) for name, fault in self._active[path].items()}
         self._timeline.change(ends, first, last, Setting(netem, reasons))

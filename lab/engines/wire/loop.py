@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from lab.engines.timetable import Timetable
 from lab.engines.wire.core import Core
 from lab.engines.wire.gaps import HEARTBEAT_NS, Gaps
 from lab.engines.wire.lateness import Lateness
@@ -27,7 +28,7 @@ from lab.engines.wire.stages import Recorded
 from lab.engines.wire.state import Out
 from lab.engines.worker import obey
 from lab.evidence.recorder import FileRecorder
-from lab.faults import Fault, fault_from_json, fault_to_json
+from lab.faults import Fault, fault_to_json
 from lab.runtimes.cables import QUEUE
 from lab.runtimes.linux import sharp_timers
 from lab.sendings import Fate, Sending
@@ -54,7 +55,7 @@ class Loop:
         self._recorder = recorder
         self._stopping = False
         self._refused = 0
-        self._expiries: dict[str, int] = {}
+        self._timetable = Timetable()
         self._now = 0
         """The core's time never goes back."""
         self._lateness = Lateness()
@@ -76,6 +77,8 @@ class Loop:
                     self._read(fd, woken)
                 elif not obey(self._control, self._carry_out):
                     self._stopping = True
+            if self._timetable.begins(self._core.packets, woken) and self._recorder is not None:
+                self._recorder.note("began", t=woken)
             self._release(_clock() if ready else woken)
 
     def _wait(self, poller: select.epoll) -> int:
@@ -101,10 +104,10 @@ class Loop:
 
     def _next_deadline(self) -> int | None:
         deadline = self._core.deadline
-        if self._expiries:
-            expiry = min(self._expiries.values())
-            return expiry if deadline is None else min(deadline, expiry)
-        return deadline
+        change = self._timetable.next
+        if change is None or deadline is None:
+            return deadline if change is None else change
+        return min(deadline, change)
 
     def _read(self, fd: int, woken: int) -> None:
         """A frame came before it was read: the first at `woken` at the latest, each other one before its own read."""
@@ -139,21 +142,15 @@ class Loop:
                     left = (now + _clock()) // 2
             if left is not None:
                 self._lateness.left(left - deadline)
-        if self._expiries:
-            self._expire(now)
+        change = self._timetable.next
+        if change is not None and change <= now:
+            for path, faults in self._timetable.due(now):
+                self._set(path, faults)
 
-    def _expire(self, now: int) -> None:
-        """Clear the paths whose faults were set for a time that is over."""
-        for path in [path for path, expiry in self._expiries.items() if expiry <= now]:
-            self._set(path, (), None)
-
-    def _set(self, path: str, faults: Sequence[Fault], for_ms: float | None) -> None:
+    def _set(self, path: str, faults: Sequence[Fault]) -> None:
         now = self._now = max(self._now, _clock())
-        self._expiries.pop(path, None)
         for out in self._core.set_faults(path, faults, now):
             self._write(out)
-        if for_ms is not None:
-            self._expiries[path] = now + round(for_ms * 1e6)
 
     def _write(self, out: Out) -> None:
         target, frame = out
@@ -176,8 +173,8 @@ class Loop:
     def _carry_out(self, order: Mapping[str, Any]) -> dict[str, object]:
         match order["do"]:
             case "set":
-                faults = [fault_from_json(one) for one in order["faults"]]
-                self._set(order["path"], faults, order.get("for_ms"))
+                self._set(order["path"], self._timetable.follow(order, self._core.packets))
+                self._timetable.is_set(order, _clock())
                 self._flush()
                 return {"t": _clock(), "faults": self._shown()}
             case "show":
