@@ -125,11 +125,12 @@ LOST = ("reported",)
 JITTER = {"delay": "30ms", "jitter": "15ms"}
 BURSTS = {"enter_percent": "30%", "leave_percent": "60%"}
 NARROW = {
-    "tcp": _entry("back", rate="150kbit"),
-    "udp-bare": _entry("back", rate="300kbit"),
+    "tcp": _entry("back", rate={"rate": "40kbit", "limit_packets": 20}),
+    "udp-bare": _entry("back", rate={"rate": "100kbit", "limit_packets": 50}),
     "udp-retry": _entry("back", rate={"rate": "100kbit", "limit_packets": 10}),
-    "dns": _entry("back", rate="32kbit"),
+    "dns": _entry("back", rate={"rate": "4kbit", "limit_packets": 3}),
 }
+"""Narrow enough for an eighth of the traffic to queue; with a short queue, which is empty soon after."""
 QUEUED = {"udp-bare": {"timeout": "5s"}, "udp-retry": {"size": "1200B"}}
 ONE_IN_FLIGHT = ("udp-retry",)
 """Stop and wait: there is nothing that a datagram could overtake."""
@@ -191,7 +192,8 @@ CONDITIONS = (
     Condition(
         "reset",
         "a forged RST on one connection",
-        (_entry("there", reset={"nth": [20], "match": FIRST_CONNECTION}),),
+        # It has no end, as it is the connection's: on a busy machine the twentieth segment takes its time.
+        (_entry("there", None, reset={"nth": [20], "match": FIRST_CONNECTION}),),
         LOST,
         kinds=("tcp",),
     ),
@@ -216,9 +218,7 @@ CONDITIONS = (
         "burst-loss-rate",
         "bursts of losses, and a narrow way back",
         (),
-        # Of the questions most are lost, so for the answers even this is wide.
-        instead={whose: (_entry(burst_loss=BURSTS), entry) for whose, entry in NARROW.items()}
-        | {"dns": (_entry(burst_loss=BURSTS), _entry("back", rate="16kbit"))},
+        instead={whose: (_entry(burst_loss=BURSTS), entry) for whose, entry in NARROW.items()},
         workload=QUEUED,
     ),
     Condition(
@@ -250,7 +250,7 @@ def _toxic(name: str, about: str, toxic: Fields, *, ends: bool = False, span: bo
 
 TOXICS = (
     _toxic("latency", "toxiproxy holds each chunk for 50 ms", {"stream": "upstream", "latency": "50ms"}, span=True),
-    _toxic("bandwidth", "toxiproxy lets 160 kbit/s through", {"stream": "upstream", "rate": "160kbit"}, span=True),
+    _toxic("bandwidth", "toxiproxy lets 80 kbit/s through", {"stream": "upstream", "rate": "80kbit"}, span=True),
     _toxic("slicer", "toxiproxy cuts the stream into slices", {"stream": "upstream", "average_size": "50B"}, span=True),
     _toxic("slow_close", "toxiproxy passes the end on late", {"stream": "upstream", "delay": "300ms"}),
     _toxic("timeout", "toxiproxy swallows all, then closes", {"stream": "upstream", "timeout": "400ms"}, ends=True),
