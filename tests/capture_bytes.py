@@ -14,6 +14,52 @@ START_NS = SECOND * 10**9
 
 IPV4_PACKET = FRAMES["tcp v4"][14:]
 IPV6_PACKET = FRAMES["udp v6"][14:]
+MACS = FRAMES["tcp v4"][:12]
+
+
+def outer(protocol: int, payload: bytes) -> bytes:
+    """An IPv4 packet from 192.0.2.1 to 192.0.2.2, of another host's size and time to live."""
+    size = (20 + len(payload)).to_bytes(2)
+    ends = bytes((192, 0, 2, 1, 192, 0, 2, 2))
+    return b"\x45\0" + size + b"\x56\x78\0\0\x21" + bytes((protocol, 0, 0)) + ends + payload
+
+
+def over_udp(port: int, payload: bytes) -> bytes:
+    return outer(17, b"\xc0\0" + port.to_bytes(2) + (8 + len(payload)).to_bytes(2) + b"\0\0" + payload)
+
+
+def _ethernet(kind: str, rest: bytes) -> tuple[int, bytes]:
+    return 1, MACS + bytes.fromhex(kind) + rest
+
+
+_GRE, _VXLAN = 47, bytes.fromhex("0800000000002a00")
+TUNNELS = {
+    "PPPoE": _ethernet("8864", bytes.fromhex("11000007 0033 0021") + IPV4_PACKET),
+    "PPPoE behind a tag": _ethernet("8100 0007 8864", bytes.fromhex("11000007 0037 0057") + IPV6_PACKET),
+    "PPP": (9, bytes.fromhex("0021") + IPV4_PACKET),
+    "PPP with its address": (9, bytes.fromhex("ff03 0057") + IPV6_PACKET),
+    "PPP with a short protocol": (50, bytes.fromhex("ff03 21") + IPV4_PACKET),
+    "SNAP": _ethernet("0039", bytes.fromhex("aaaa03 000000 0800") + IPV4_PACKET),
+    "a label": _ethernet("8847", bytes.fromhex("00010140") + IPV4_PACKET),
+    "three labels": _ethernet("8847", bytes.fromhex("00010040 00020040 00030140") + IPV6_PACKET),
+    "a label over PPP": (9, bytes.fromhex("ff03 0281 00010140") + IPV6_PACKET),
+    "GRE": _ethernet("0800", outer(_GRE, bytes.fromhex("0000 0800") + IPV4_PACKET)),
+    "GRE with all its fields": (
+        101,
+        outer(_GRE, bytes.fromhex("b000 86dd 0000 0000 00000007 00000001") + IPV6_PACKET),
+    ),
+    "GRE over v6": (
+        101,
+        b"\x60\0\0\0" + (4 + 49).to_bytes(2) + b"\x2f\x40" + IPV6_PACKET[8:40] + b"\0\0\x08\0" + IPV4_PACKET,
+    ),
+    "GRE with Ethernet": _ethernet("0800", outer(_GRE, bytes.fromhex("2000 6558 00000007") + FRAMES["udp v6"])),
+    "GRE with a label": _ethernet("0800", outer(_GRE, bytes.fromhex("0000 8847 00010140") + IPV4_PACKET)),
+    "GRE in GRE": _ethernet("0800", outer(_GRE, b"\0\0\x08\0" + outer(_GRE, b"\0\0\x08\0" + IPV4_PACKET))),
+    "VXLAN": _ethernet("0800", over_udp(4789, _VXLAN + FRAMES["tcp v4"])),
+    "VXLAN with a tag": _ethernet("0800", over_udp(4789, _VXLAN + FRAMES["vlan"])),
+    "VXLAN behind a label": _ethernet("8847", bytes.fromhex("00010140") + over_udp(4789, _VXLAN + FRAMES["udp v6"])),
+}
+"""What carries an IP packet that is read, by link type."""
 LINKS = {
     "ethernet": (1, FRAMES["tcp v4"]),
     "one tag": (1, FRAMES["vlan"]),
@@ -29,6 +75,7 @@ LINKS = {
     "null, little-endian": (0, b"\x02\0\0\0" + IPV4_PACKET),
     "null, big-endian": (0, b"\0\0\0\x1e" + IPV6_PACKET),
     "loop": (108, b"\0\0\0\x18" + IPV6_PACKET),
+    **TUNNELS,
 }
 """Of each link type a frame with an IP packet in it."""
 

@@ -1,8 +1,9 @@
 """What the frames of a batch say, all at once: from the link's header to TCP's, UDP's and the start of DNS's.
 
-Outer headers only: no tunnels (nor PPPoE, MPLS, LLC), no reassembly of fragments or streams. The fields of a header
-that was not captured whole are all 0, and `cut` is set; it is set as well where a header contradicts itself, or the one
-before it: then nothing after it is read.
+Of a packet in a tunnel that is read (MPLS, PPPoE, GRE, VXLAN) the fields are those of the inner IP packet, of the
+innermost where there are several; a tunnel without an IP packet in it is what its outer headers say. No reassembly of
+fragments or streams. The fields of a header that was not captured whole are all 0, and `cut` is set; it is set as well
+where a header contradicts itself, or the one before it: then nothing after it is read.
 
 Each layer picks its packets by index, gathers their headers as rows of one array, and writes fields into the columns;
 what is rare (VLAN tags, IPv6 extension headers) is a loop over layers, not over packets.
@@ -17,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.captures.columns import I64, KINDS, OF_THE_FILE, Columns, Flags
-from lab.captures.headers import DNS_START, EXTENSION_HEADER, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, UDP_HEADER
+from lab.captures.headers import (
+    DNS_START,
+    EXTENSION_HEADER,
+    GRE_HEADER,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    TCP_HEADER,
+    UDP_HEADER,
+)
 from lab.captures.reader import Frames
 from lab.captures.window import Window, gather
 from lab.packets import IPV4, IPV6, TCP, UDP
@@ -27,9 +36,25 @@ _DNS_PORT, _DNS_HEADER = 53, 12
 _AF_INET6 = (10, 24, 28, 30)
 """Of Linux, the BSDs and macOS."""
 _FRAGMENT, _AUTHENTICATION = 44, 51
+_PPPOE, _MPLS, _MPLS_MULTICAST, _ETHERNET = 0x8864, 0x8847, 0x8848, 0x6558
+"""Ethertypes (IANA, IEEE 802 Numbers); the last is that of Ethernet in GRE."""
+_OF_PPP = {0x21: IPV4, 0x57: IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST}
+"""Ethertypes by PPP's numbers (IANA, PPP Numbers)."""
+_LONGEST_LLC = 1500
+_SNAP = np.dtype([("llc", ">u2"), ("control", ">u2"), ("organisation", ">u2"), ("type", ">u2")])
+"""The control field and the first byte of the organisation are read as one, and 0x0300 where that is 0."""
+_GRE, _VXLAN_PORT, _VXLAN_FLAGS = 47, 4789, 0x08000000
+_MAX_TUNNELS = 8
+"""Of one packet that are read, one in another."""
+_OF_IP = (
+    "ip", "source_high", "source_low", "target_high", "target_low", "protocol", "ttl", "ip_id", "ip_bytes", "fragment",
+    "more_fragments",
+)  # fmt: skip
 _KIND_OF_VERSION = np.zeros(16, np.uint16)
 _KIND_OF_VERSION[4], _KIND_OF_VERSION[6] = IPV4, IPV6
 _IS_TAG, _IS_EXTENSION = np.zeros(1 << 16, np.bool_), np.zeros(1 << 8, np.bool_)
+_IS_IP = np.zeros(1 << 16, np.bool_)
+_IS_IP[[IPV4, IPV6]] = True
 _IS_TAG[[0x8100, 0x88A8, 0x9100]] = True
 _IS_EXTENSION[[0, 43, _FRAGMENT, _AUTHENTICATION, 60]] = True
 _MAX_LAYERS = 64
@@ -41,8 +66,7 @@ def decode(window: Window, frames: Frames, number: int) -> Columns:
     batch = _Batch(window, frames, number)
     batch.link_layer()
     batch.note_what_is_no_ip()
-    batch.ipv4()
-    batch.ipv6()
+    batch.ip()
     batch.tcp()
     batch.udp()
     batch.dns()
@@ -95,7 +119,14 @@ class _Batch:
         for link_type in np.unique(types).tolist():
             if read := _LINKS.get(link_type):
                 read(self, np.flatnonzero(types == link_type))
+        self._behind_ethernet()
+
+    def _behind_ethernet(self) -> None:
+        """What may stand between a link's header and IP."""
         self._vlans()
+        self._snap()
+        self._pppoe()
+        self._mpls()
 
     def note_what_is_no_ip(self) -> None:
         other = (self.kind != IPV4) & (self.kind != IPV6)
@@ -132,6 +163,106 @@ class _Batch:
             self.l3[tagged] += 4
             tagged = tagged[_IS_TAG[self.kind[tagged]]]
         self.columns.cut[tagged] = True
+
+    def _snap(self) -> None:
+        """An LLC header with an ethertype (RFC 1042): Ethernet has a length in its place."""
+        who = np.flatnonzero((self.kind > 0) & (self.kind <= _LONGEST_LLC))
+        who = who[self.l3[who] + 8 <= self.captured[who]]
+        start = self.rows(who, self.l3[who], _SNAP)
+        who, start = who[start["llc"] == 0xAAAA], start[start["llc"] == 0xAAAA]
+        ours = (start["control"] == 0x0300) & (start["organisation"] == 0) & _IS_IP[start["type"]]
+        self.kind[who[ours]] = start["type"][ours]
+        self.l3[who[ours]] += _SNAP.itemsize
+
+    def _pppoe(self) -> None:
+        """A session's packets (RFC 2516, 4)."""
+        who = np.flatnonzero(self.kind == _PPPOE)
+        if len(who):
+            who = self.whole(who, self.l3[who], 8)
+            self._ppp(who, self.l3[who] + 6)
+
+    def _ppp(self, who: I64, at: I64) -> None:
+        """Behind PPP's protocol field, of two bytes, or of one where the first is odd (RFC 1661, 2)."""
+        first = self.rows(who, at, _U8).astype(np.int64)
+        short = first & 1 == 1
+        at = at + np.where(short, 1, 2)
+        protocol = np.where(short, first, first << 8)
+        protocol[~short] |= self.rows(who[~short], at[~short] - 1, _U8)
+        kind = np.select([protocol == number for number in _OF_PPP], list(_OF_PPP.values()), 0)
+        self.kind[who[kind > 0]] = kind[kind > 0]
+        self.l3[who[kind > 0]] = at[kind > 0]
+
+    def ppp(self, who: I64) -> None:
+        """The address and control fields may be left out (RFC 1661, 6.6)."""
+        who = self.whole(who, 0, 4)
+        self._ppp(who, np.where(self.rows(who, 0, _U16) == 0xFF03, 2, 0))
+
+    def _mpls(self) -> None:
+        """A stack of labels (RFC 3032, 2.1), behind which only a guess tells IP: its version."""
+        who = np.flatnonzero((self.kind == _MPLS) | (self.kind == _MPLS_MULTICAST))
+        for _ in range(_MAX_LAYERS if len(who) else 0):
+            who = who[self.l3[who] + 5 <= self.captured[who]]
+            last = self.rows(who, self.l3[who] + 2, _U8) & 1 == 1
+            self.l3[who] += 4
+            bottom = who[last]
+            kind = _KIND_OF_VERSION[self.rows(bottom, self.l3[bottom], _U8) >> 4]
+            self.kind[bottom[kind > 0]] = kind[kind > 0]
+            who = who[~last]
+
+    def ip(self) -> None:
+        """The innermost IP packet that can be read."""
+        self.ipv4()
+        self.ipv6()
+        for _ in range(_MAX_TUNNELS):
+            if not self._inside():
+                return
+            self.ipv4()
+            self.ipv6()
+
+    def _inside(self) -> bool:
+        """Whether there are IP packets in tunnels: those are what is left to read then, with `kind` and `l3` theirs."""
+        columns = self.columns
+        outer, before = self.kind, self.l3
+        self.kind, self.l3 = np.zeros_like(outer), before.copy()
+        first = (_IS_IP[outer]) & (self.l4 > 0)
+        self._gre(np.flatnonzero(first & (columns.protocol == _GRE)))
+        self._vxlan(np.flatnonzero(first & (columns.protocol == UDP)))
+        self._behind_ethernet()
+        inner = np.flatnonzero(_IS_IP[self.kind])
+        header = np.where(self.kind[inner] == IPV4, IPV4_HEADER.itemsize, IPV6_HEADER.itemsize)
+        inner = inner[self.l3[inner] + header <= self.captured[inner]]
+        version = self.rows(inner, self.l3[inner], _U8)
+        inner = inner[(_KIND_OF_VERSION[version >> 4] == self.kind[inner]) & ((version > 0x5F) | (version & 15 >= 5))]
+        kind, l3 = self.kind[inner], self.l3[inner]
+        self.kind, self.l3 = np.zeros_like(outer), before
+        self.kind[inner], self.l3[inner], self.l4[inner], self.end[inner] = kind, l3, 0, 0
+        for name in _OF_IP:
+            getattr(columns, name)[inner] = 0
+        return len(inner) > 0
+
+    def _gre(self, who: I64) -> None:
+        """RFC 2784, 2.1 and RFC 2890, 2: three fields of four bytes are there where a flag says so. Not version 1."""
+        who = who[self.l4[who] + 4 <= self.captured[who]]
+        head = self.rows(who, self.l4[who], GRE_HEADER)
+        who, head = who[head["flags"] & 7 == 0], head[head["flags"] & 7 == 0]
+        flags = head["flags"].astype(np.int64)
+        self.kind[who] = head["type"]
+        self.l3[who] = self.l4[who] + 4 + 4 * ((flags & 0xC000 > 0) + (flags >> 13 & 1) + (flags >> 12 & 1))
+        self._inner_ethernet(who[head["type"] == _ETHERNET])
+
+    def _vxlan(self, who: I64) -> None:
+        """RFC 7348, 5: by its port, and by what must be 0 in its header."""
+        who = who[self.l4[who] + 16 <= self.captured[who]]
+        who = who[self.rows(who, self.l4[who] + 2, _U16) == _VXLAN_PORT]
+        who = who[self.rows(who, self.l4[who] + 8, _U32) == _VXLAN_FLAGS]
+        self.l3[who] = self.l4[who] + 16
+        self._inner_ethernet(who)
+
+    def _inner_ethernet(self, who: I64) -> None:
+        self.kind[who] = 0
+        who = who[self.l3[who] + 14 <= self.captured[who]]
+        self.kind[who] = self.rows(who, self.l3[who] + 12, _U16)
+        self.l3[who] += 14
 
     def ipv4(self) -> None:
         columns = self.columns
@@ -277,8 +408,10 @@ def _ipv6_only(batch: _Batch, who: I64) -> None:
 _LINKS: dict[int, Callable[[_Batch, I64], None]] = {
     0: _Batch.loopback,
     1: lambda batch, who: batch.ethertype(who, 12, 14),
+    9: _Batch.ppp,
     12: _Batch.raw,
     14: _Batch.raw,
+    50: _Batch.ppp,
     101: _Batch.raw,
     108: _Batch.loopback,
     113: lambda batch, who: batch.ethertype(who, 14, 16),
@@ -286,7 +419,7 @@ _LINKS: dict[int, Callable[[_Batch, I64], None]] = {
     229: _ipv6_only,
     276: lambda batch, who: batch.ethertype(who, 0, 20),
 }
-"""By LINKTYPE_ value: Ethernet, raw IP, BSD loopback, Linux cooked v1 and v2."""
+"""By LINKTYPE_ value: Ethernet, PPP, raw IP, BSD loopback, Linux cooked v1 and v2."""
 
 
 def is_read(link_types: NDArray[np.uint16]) -> Flags:

@@ -23,6 +23,8 @@ IPV6_HEADER = _header(
 """RFC 8200, 3."""
 EXTENSION_HEADER = _header("next u1 size u1 fragment u2 id u4")
 """RFC 8200, 4; the last two are a fragment header's (4.5)."""
+GRE_HEADER = _header("flags u2 type u2")
+"""RFC 2784, 2.1; fields that the flags announce follow."""
 TCP_HEADER = _header("source u2 target u2 seq u4 ack u4 flags u2 window u2 checksum u2 urgent u2")
 """RFC 9293, 3.1, without options; `flags` has the header's length too."""
 UDP_HEADER = _header("source u2 target u2 bytes u2 checksum u2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ UDP = ["udp.srcport", "udp.dstport", "udp.length"]
 DNS = ["dns.id", "dns.flags"]
 FIELDS = FRAME + IPV4 + IPV6 + FRAGMENT + TCP + UDP + DNS
 SUN_ATM = 123
-_LINKS = {"eth", "sll", "ethertype", "vlan", "ieee8021ad", "raw", "null", "loop"}
+_LINKS = {
+    "eth", "sll", "ethertype", "vlan", "ieee8021ad", "raw", "null", "loop", "mpls", "pppoes", "ppp", "llc",
+    "eth_withoutfcs", "eth_maybefcs",
+}  # fmt: skip
 _EXTENSIONS = {"ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "ah"}
 
 Row = dict[str, Any]
@@ -54,7 +58,7 @@ class StoppedError(Exception):
 
 def theirs(path: Path) -> Iterator[Row]:
     """StoppedError where tshark ends with an error: it stopped there, or does not know the link type at all."""
-    command = ["tshark", "-r", str(path), *TSHARK_OPTIONS, "-T", "fields", "-E", "occurrence=f"]
+    command = ["tshark", "-r", str(path), *TSHARK_OPTIONS, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=;"]
     command += [part for field in FIELDS for part in ("-e", field)]
     number = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tshark:
@@ -63,32 +67,49 @@ def theirs(path: Path) -> Iterator[Row]:
             row = dict(zip(FIELDS, line.rstrip("\n").split("\t"), strict=True))
             if row["frame.encap_type"]:  # else it is a block of somebody's own, which tshark counts too
                 number += 1
-                yield _outer(row | {"frame.number": str(number)})
+                yield _innermost(row | {"frame.number": str(number)})
     if tshark.returncode:
         raise StoppedError
 
 
-def _outer(row: dict[str, str]) -> Row:
-    """Only what belongs to the outer headers: ICMP errors and tunnels have others inside."""
-    out: Row = {name: int(row[name]) for name in ("frame.number", "frame.len", "frame.cap_len")}
+def _innermost(row: dict[str, str]) -> Row:
+    """What belongs to the innermost IP packet that we read; ICMP errors and other tunnels have more inside."""
+    out: Row = {name: int(row[name].split(";")[0]) for name in ("frame.number", "frame.len", "frame.cap_len")}
     out["time_ns"] = _nanoseconds(row["frame.time_epoch"])
     out["malformed"] = bool(row["_ws.malformed"])
     protocols = row["frame.protocols"].split(":")
-    while protocols and protocols[0] in _LINKS:
-        protocols.pop(0)
-    network = protocols.pop(0) if protocols and protocols[0] in ("ip", "ipv6") else ""
-    layers = [*{"ip": IPV4, "ipv6": IPV6}.get(network, [])]
-    while network == "ipv6" and protocols and protocols[0] in _EXTENSIONS:
-        layers += FRAGMENT if protocols.pop(0) == "ipv6.fraghdr" else []
+    met: Counter[str] = Counter()  # how many of a layer there were: which of its values is the next one's
+    values: Row = {}
+    network = ""
+    while True:
+        while protocols and protocols[0] in _LINKS:
+            protocols.pop(0)
+        if not protocols or protocols[0] not in ("ip", "ipv6"):
+            break
+        network, values = protocols.pop(0), {}
+        layers = [(network, {"ip": IPV4, "ipv6": IPV6}[network])]
+        while network == "ipv6" and protocols and protocols[0] in _EXTENSIONS:
+            layers += [("ipv6.fraghdr", FRAGMENT)] if protocols.pop(0) == "ipv6.fraghdr" else []
+        transport = protocols.pop(0) if protocols and protocols[0] in ("tcp", "udp", "gre") else ""
+        layers += [(transport, {"tcp": TCP, "udp": UDP}.get(transport, []))]
+        for layer, names in layers:
+            values.update((name, one) for name in names if (one := _one(row[name], met[layer])))
+            met[layer] += 1
+        if "53" in (values.get(f"{transport}.srcport"), values.get(f"{transport}.dstport")):
+            values.update((name, one) for name in DNS if (one := _one(row[name], 0)))
+        if transport == "udp" and protocols[:1] == ["vxlan"]:
+            protocols.pop(0)
+        elif transport != "gre":
+            break
     out["network"] = network
-    if network and protocols:
-        layers += {"tcp": TCP, "udp": UDP}.get(protocols[0], [])
-        if protocols[0] in ("tcp", "udp") and "53" in (row[f"{protocols[0]}.srcport"], row[f"{protocols[0]}.dstport"]):
-            layers += DNS
-    for name in layers:
-        if row[name]:
-            out[name] = row[name] if name.endswith((".src", ".dst")) else int(row[name], 0)
+    for name, value in values.items():
+        out[name] = value if name.endswith((".src", ".dst")) else int(value, 0)
     return _in_our_terms(out)
+
+
+def _one(values: str, at: int) -> str:
+    found = values.split(";")
+    return found[at] if at < len(found) else ""
 
 
 def _in_our_terms(row: Row) -> Row:

@@ -10,8 +10,10 @@ import pytest
 
 from lab.captures.columns import KINDS, OF_THE_FILE, Columns, address_text
 from lab.captures.files import CaptureFile
+from lab.captures.flows import in_a_flow
+from lab.captures.noticed import Noticed
 from lab.packets import Packet
-from tests.capture_bytes import LINKS, ORDERS, enhanced, interface, pcapng, section
+from tests.capture_bytes import LINKS, ORDERS, TUNNELS, enhanced, interface, outer, over_udp, pcapng, section
 from tests.golden_frames import FRAMES
 
 TCP4, TCP6, UDP4, UDP6 = (FRAMES[name] for name in ("tcp v4", "tcp v6", "udp v4", "udp v6"))
@@ -80,9 +82,59 @@ def test_link_types(path: Path, name: str) -> None:
     link_type, frame = LINKS[name]
     fields = one(path, frame, link_type)
     known = {4: IN_TCP4, 6: IN_UDP6}[fields["ip"]]
-    if name == "one tag":
+    if name in ("one tag", "VXLAN with a tag"):
         known = V4 | {"protocol": 17, "ip_bytes": 29, "source_port": 20000, "target_port": 41234, "payload": 1}
     assert fields == known | {"payload_at": len(frame) - fields["payload"]}
+
+
+IN_OUTER = {
+    "GRE of PPTP": outer(47, bytes.fromhex("3001 880b 0000 0000 00000001") + TCP4[14:]),
+    "GRE with another protocol": outer(47, bytes.fromhex("0000 88be") + TCP4),
+    "GRE with a version that is not there": outer(47, bytes.fromhex("0000 86dd") + TCP4[14:]),
+    "GRE with a header that is cut": outer(47, bytes.fromhex("0000 0800") + TCP4[14:30]),
+    "GRE with too short a header": outer(47, bytes.fromhex("0000 0800 44") + TCP4[15:]),
+    "VXLAN with ARP": over_udp(4789, bytes.fromhex("0800000000002a00") + changed(TCP4, 12, "0806")),
+    "VXLAN's port, and nothing like it": over_udp(4789, bytes.fromhex("0800000100002a00") + TCP4),
+    "another port": over_udp(4790, bytes.fromhex("0800000000002a00") + TCP4),
+}
+
+
+@pytest.mark.parametrize("name", IN_OUTER)
+def test_a_tunnel_without_an_ip_packet_is_what_its_outer_headers_say(path: Path, name: str) -> None:
+    fields = one(path, IN_OUTER[name], 101)
+    assert (fields["source_low"], fields["ip_id"], fields["ttl"]) == (0xC0000201, 0x5678, 33)
+    assert (fields["protocol"], fields["ip_bytes"]) == (IN_OUTER[name][9], len(IN_OUTER[name]))
+    assert ("payload" in fields) is (fields["protocol"] == 17)
+
+
+def test_a_later_fragment_of_a_tunnel_has_no_header_of_it(path: Path) -> None:
+    fragment = changed(TUNNELS["GRE"][1], 20, "0010")
+    assert one(path, fragment)["ip_id"] == 0x5678
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (TCP4[:12] + bytes.fromhex("8864 11000007 0006 c021 01010004"), 0x8864),
+        (TCP4[:12] + bytes.fromhex("8847 00010140 00000000") + TCP4, 0x8847),
+        (TCP4[:12] + bytes.fromhex("0026 424203") + bytes(35), 0x26),
+        (TCP4[:12] + bytes.fromhex("0026 aaaa03 00000c 2000") + bytes(30), 0x26),
+    ],
+    ids=["PPPoE's own", "a pseudowire", "LLC", "SNAP of another organisation"],
+)
+def test_what_carries_no_ip(path: Path, frame: bytes, kind: int) -> None:
+    assert one(path, frame) == {"ethertype": kind}
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_a_tunnel_cut_anywhere_is_in_a_flow_or_told(path: Path, name: str) -> None:
+    link_type, frame = TUNNELS[name]
+    for size in range(len(frame)):
+        path.write_bytes(pcapng([frame[:size]], link_type=link_type))
+        (columns,) = CaptureFile(path).batches()
+        noticed = Noticed()
+        noticed.feed(columns)
+        assert bool(noticed.notes) is not bool(in_a_flow(columns)[0]), size
 
 
 def test_other_link_types_have_no_ip(path: Path) -> None:

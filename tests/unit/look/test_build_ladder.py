@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lab.captures.columns import Flags
 from lab.evidence.files import CaptureWriter
@@ -19,6 +20,7 @@ from lab.look.messages import Message
 from lab.look.subject import Side, open_subject
 from lab.look.words import Direction
 from lab.packets import Packet
+from tests.capture_bytes import TUNNELS, pcapng
 from tests.unit.checks.histories import datagrams, record
 from tests.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp, udp
 
@@ -193,3 +195,14 @@ def test_a_host_that_talks_to_itself_is_two_ends(tmp_path: Path) -> None:
     assert (pair.left.rpartition(":")[2], pair.right.rpartition(":")[2]) == ("20000", "8082")
     steps = build_ladder(subject, pair.left, pair.right).steps
     assert [(step.what, step.sender == pair.left) for step in steps] == [("SYN", True), ("SYN-ACK", False)]
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_of_a_packet_in_a_tunnel_the_inner_one(tmp_path: Path, name: str) -> None:
+    link_type, frame = TUNNELS[name]
+    file = tmp_path / "some.pcapng"
+    file.write_bytes(pcapng([frame], link_type=link_type))
+    (step,) = build_steps(open_subject(file))
+    assert step.protocol in ("tcp", "udp")
+    assert step.what in ("data 1..6 (5 B)", "datagram 5 B hello", "datagram 1 B")
+    assert "10.77.0.3" in (step.receiver, "10.77.0.3" if step.receiver == "fd77:1ab::3" else "")
