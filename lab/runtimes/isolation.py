@@ -11,7 +11,6 @@ import re
 import resource
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def _limit(what: int, value: int) -> None:
 
 def _open_folders(*more: Path) -> dict[Path, int]:
     """Where a node writes, parents first. A working folder `/` is none of them: it would be the whole host."""
-    asked = {folder.resolve() for folder in (*more, Path("/tmp"), Path(tempfile.gettempdir()))}
+    asked = {folder.resolve() for folder in (*more, Path("/tmp"), Path(os.environ.get("TMPDIR") or "/tmp"))}
     return {one: os.open(one, os.O_PATH | os.O_CLOEXEC) for one in sorted(asked) if one.is_dir() and one != Path("/")}
 
 
