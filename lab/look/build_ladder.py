@@ -245,10 +245,11 @@ def packet_at(side: Side, index: int) -> Packet:
     frame = side.frame(index)
     packet = Packet.parse(frame)
     whole = columns.captured[index] == columns.original[index]
-    if whole and packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET:
-        # Of a packet in a tunnel the columns have the inner one.
-        if packet.protocol == columns.protocol[index] and packet.source_port == columns.source_port[index]:
-            return packet
+    plain = packet.version == columns.ip[index] and columns.link_type[index] == _ETHERNET
+    # Of a packet in a tunnel the columns have the inner one.
+    same = packet.protocol == columns.protocol[index] and packet.source_port == columns.source_port[index]
+    if whole and plain and same:
+        return packet
     return _from_columns(columns, index, frame)
 
 
