@@ -242,6 +242,13 @@ def shortened(packet: Packet, keep: int) -> bytes:
     return with_checksums(bytes(frame))
 
 
+def with_sequence(packet: Packet, seq: int) -> bytes:
+    """A TCP segment with another sequence number and a right checksum."""
+    frame = bytearray(packet.frame)
+    frame[packet.l4_at + 4 : packet.l4_at + 8] = _U32.pack(seq)
+    return with_checksums(bytes(frame))
+
+
 def checksum_right(packet: Packet) -> bool:
     """Whether a receiving stack takes the packet: its transport's checksum is right, or it has none to check."""
     at = _checksum_at(packet)

@@ -12,8 +12,8 @@ from lab.packets import ACK, RST, SYN, TCP, Packet, reset_for
 class Reset(Fault):
     """In the place of the `nth` data segment of a connection (of those `match` selects) comes a RST that is accepted.
 
-    `to` says which ends get one: the receiver's stands in the segment's place, with its sequence number; the sender's
-    has the segment's acknowledgement number (RFC 9293, 3.5.3; RFC 5961, 3.2).
+    `to` says which ends get one. Each has the number that its end expects next when it gets there, by all that the wire
+    delivered to it: after a loss that is not the segment's own (RFC 9293, 3.5.3; RFC 5961, 3.2).
     """
 
     kind: ClassVar[str] = "reset"

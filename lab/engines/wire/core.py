@@ -16,11 +16,23 @@ from heapq import heappop, heappush
 from struct import Struct
 
 from lab.engines.flows import FlowNames
+from lab.engines.wire.receiver import Receiver
 from lab.engines.wire.stages import Forged, Passage, Recorded, walk
 from lab.engines.wire.state import Active, Flow, Out, PathState, Recorder, Step, Transit
 from lab.faults import Fault, check_composition, fault_to_json
-from lab.faults.base import Change, Draw, Stage
-from lab.packets import ETHERNET_HEADER, IPV4, SYN, TCP, UDP, Packet, stream_offset
+from lab.faults.base import Change, Draw, Effect, Stage
+from lab.packets import (
+    ETHERNET_HEADER,
+    IPV4,
+    RST,
+    SYN,
+    TCP,
+    UDP,
+    Packet,
+    checksum_right,
+    stream_offset,
+    with_sequence,
+)
 from lab.sendings import STREAM, Sendings
 from lab.topology import Node
 
@@ -153,7 +165,7 @@ class Core:
         for copy in passage.family:
             self._send_on(path, copy, now, out)
         for forged in passage.forged:
-            self._inject(path, forged, now, out)
+            self._inject(path, flow, forged, now, out)
         return out
 
     def _resume(self, path: PathState, transit: Transit, now: int, out: list[Out]) -> None:
@@ -208,6 +220,8 @@ class Core:
             self._deliver(path, transit, now, out)
 
     def _deliver(self, path: PathState, transit: Transit, now: int, out: list[Out]) -> None:
+        if path.watched and transit.packet.protocol == TCP:
+            _watch(transit)
         out.append((path.target, transit.frame))
         if self.recorder is not None:
             self.recorder.delivered(path, transit, now)
@@ -232,11 +246,8 @@ class Core:
                 path.waiting -= 1
                 self._go_on(path, transit, now, out)
 
-    def _inject(self, path: PathState, forged: Forged, now: int, out: list[Out]) -> None:
-        """Onward, a forged frame follows all that waits on the path; back, it goes at once. No fault touches it.
-
-        Its sequence number is the next one expected: onward after what is on its way, back before.
-        """
+    def _inject(self, path: PathState, cause: Flow, forged: Forged, now: int, out: list[Out]) -> None:
+        """Onward, a forged frame follows all that waits on the path; back, it goes at once. No fault touches it."""
         onto = self._back(path) if forged.back else path
         frame = _turned_back(onto, forged.frame, now) if forged.back else forged.frame
         key, _ = self._names.key(frame)
@@ -244,7 +255,11 @@ class Core:
         self._packets += 1
         packet = Packet.parse(frame)
         due = now if forged.back else max(now, onto.last_due)
-        transit = Transit(packet, packet, self._packets, flow, frame, now, due, acts=forged.acts, injected=True)
+        there = onto.flows.get(self._names.key(forged.frame)[0]) if forged.back else cause
+        transit = Transit(
+            packet, packet, self._packets, flow, frame, now, due, acts=forged.acts, injected=True,
+            receiver=there.receiver if there is not None else None,
+        )  # fmt: skip
         self._find_room(onto, transit, now)
         if self.recorder is not None:
             self.recorder.decided(onto, flow, self._packets, transit, now)
@@ -300,8 +315,9 @@ class Core:
         path = self.paths[name]
         path.active = self._renewed(path, faults, now)
         path.floor = path.last_due
-        self._refresh(path)
         back = self._back(path)
+        self._watch_both(path, back)
+        self._refresh(path)
         back.backward = tuple(step for step in map(_turned, path.active) if step is not None)
         self._refresh(back)
         self._let_go(path, now, out)
@@ -349,10 +365,19 @@ class Core:
     def _draw(self, path: PathState, active: Active, flow: str) -> Draw:
         return Draw(self.seed, path.name, active.fault.kind, active.rank, flow)
 
+    def _watch_both(self, *both: PathState) -> None:
+        """A reset takes what each end expects: that is learnt from all that is delivered, once there is one."""
+        watched = any(active.fault.stage == Stage.RESET for path in both for active in path.active)
+        for path in both:
+            if watched and not path.watched:
+                for flow in path.flows.values():
+                    flow.receiver = None
+            path.watched = watched
+
     def _refresh(self, path: PathState) -> None:
         path.generation += 1
         path.may_reorder = any(active.fault.reorders for active in path.active)
-        path.plain = not path.active and not path.backward and self.forced_drops is None
+        path.plain = not (path.active or path.backward or path.watched) and self.forced_drops is None
 
     def _let_go(self, path: PathState, now: int, out: list[Out]) -> None:
         """What a fault that is gone had held goes on."""
@@ -404,6 +429,17 @@ def _turned_back(onto: PathState, frame: bytes, now: int) -> bytes:
         if isinstance(verdict, Change):
             frame = verdict.frame
     return frame
+
+
+def _watch(transit: Transit) -> None:
+    """What the receiver expects after this packet; a forged RST takes what it expects now (RFC 5961, 3.2)."""
+    packet = transit.packet
+    if not transit.injected:
+        if not any(effect == Effect.CHANGED for _, effect, _ in transit.acts) or checksum_right(packet):
+            transit.flow.receiver = transit.flow.receiver or Receiver()
+            transit.flow.receiver.take(packet)
+    elif packet.flags & RST and transit.receiver is not None and transit.receiver.next is not None:
+        transit.frame = with_sequence(packet, transit.receiver.next)
 
 
 def _note_syn(flow: Flow, packet: Packet) -> None:

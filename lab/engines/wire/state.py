@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lab.engines.wire.receiver import Receiver
 from lab.faults.base import Decider, Effect, Fault
 from lab.faults.match import Selected
 from lab.packets import Packet
@@ -50,7 +51,10 @@ Step = tuple[Active, Selected | None, Decider]
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One direction of one conversation on one path. `sendings` names its packets, in a replay."""
+    """One direction of one conversation on one path. `sendings` names its packets, in a replay.
+
+    `receiver` is what its other end expects, on a path that is `watched`.
+    """
 
     number: int
     label: str
@@ -60,6 +64,7 @@ class Flow:
     generation: int = -1
     steps: tuple[Step, ...] = ()
     held: list[Transit] = field(default_factory=list)
+    receiver: Receiver | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +72,7 @@ class PathState:
     """One directed path: its flows, its faults and what waits on it.
 
     `backward` is what the faults of the way there do on this one. `last_due` is when the last of its packets leaves,
-    `floor` what that was when the faults last changed.
+    `floor` what that was when the faults last changed. On a `watched` path, or on its way back, connections are reset.
     """
 
     name: str
@@ -78,6 +83,7 @@ class PathState:
     backward: tuple[Step, ...] = ()
     generation: int = 0
     plain: bool = True
+    watched: bool = False
     may_reorder: bool = False
     waiting: int = 0
     last_due: int = 0
@@ -89,7 +95,7 @@ class Transit:
     """A packet on its way through the faults: one copy of it, what was done to it, when it leaves.
 
     `names` are what a replay knows it by. `step` is the fault it comes to next; `before_link` says that it waits for
-    its turn there.
+    its turn there. Of a forged packet, `receiver` is who gets it.
     """
 
     original: Packet
@@ -111,6 +117,7 @@ class Transit:
     step: int = 0
     before_link: bool = False
     holder: Active | None = None
+    receiver: Receiver | None = None
 
     def act(self, fault_id: str, effect: Effect, reason: str) -> None:
         self.acts = (*self.acts, (fault_id, effect, reason))

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from lab.faults import Effect, Latency, Rebind, Reset
+from lab.faults import Corrupt, Drop, Effect, Latency, Match, Rebind, Reset
+from lab.topology import Node
 from tests.virtual_wire import (
     ACK,
     CLIENT,
@@ -87,3 +88,67 @@ def test_behind_a_nat_the_sender_knows_the_port() -> None:
     wire.send(tcp(b"hello", **SEGMENT))
     assert numbers(wire.frames(TCP_SERVER)[0])[:2] == (15_000, 8082)
     assert numbers(wire.frames(CLIENT)[0])[:2] == (8082, 20_000)
+
+
+def synchronised(wire: Wire) -> None:
+    """The handshake: the client's bytes begin at 1000, the server's at 5000."""
+    wire.send(tcp(flags=SYN, seq=999, ack=0))
+    wire.send(tcp(flags=SYN | ACK, seq=4999, ack=1000, port=8082, to=20_000, source=TCP_SERVER, target=CLIENT))
+
+
+def from_server(payload: bytes, seq: int) -> bytes:
+    return tcp(payload, seq=seq, ack=1000, port=8082, to=20_000, source=TCP_SERVER, target=CLIENT)
+
+
+def reset_numbers(wire: Wire, node: Node) -> list[int]:
+    return [numbers(frame)[2] for frame in wire.frames(node) if frame[47] & RST]
+
+
+@pytest.mark.parametrize(
+    ("lost", "again", "expected"),
+    [((), (), 1030), ((2,), (), 1010), ((1, 3), (), 1000), ((2,), (2,), 1030), ((1, 2), (1,), 1010)],
+)
+def test_the_receiver_s_number_is_what_it_expects_after_losses(
+    lost: tuple[int, ...], again: tuple[int, ...], expected: int
+) -> None:
+    """RFC 5961, 3.2: with a hole before it, the segment's own number would only cause a challenge ACK.
+
+    Three segments of ten bytes, then some of them again, then the fourth, which is reset.
+    """
+    wire = Wire()
+    drops = [Drop(match=Match(data=True, which=lost))] if lost else []
+    wire.set(TO_TCP, *drops, Reset(nth=4 + len(again), to="receiver"))
+    synchronised(wire)
+    segments = [tcp(bytes(10), seq=1000 + 10 * number) for number in range(4)]
+    wire.send(*segments[:3], *(segments[number - 1] for number in again), segments[3])
+    assert reset_numbers(wire, TCP_SERVER) == [expected]
+
+
+def test_the_sender_s_number_counts_what_it_got_meanwhile() -> None:
+    """Its segment was sent before, and acknowledges less."""
+    wire = Wire()
+    wire.set(TO_TCP, Reset(to="sender"))
+    synchronised(wire)
+    wire.send(from_server(b"answer", 5000), tcp(b"hello", seq=1000, ack=5000))
+    assert reset_numbers(wire, CLIENT) == [5006]
+    assert all(map(checksum_right, wire.frames(CLIENT)))
+
+
+def test_a_segment_that_arrives_damaged_is_not_received() -> None:
+    wire = Wire()
+    wire.set(TO_TCP, Corrupt(nth=1, match=Match(data=True)), Reset(nth=2, to="receiver"))
+    synchronised(wire)
+    wire.send(tcp(bytes(10), seq=1000), tcp(bytes(10), seq=1010))
+    assert reset_numbers(wire, TCP_SERVER) == [1000]
+
+
+def test_numbers_from_an_earlier_watch_are_forgotten() -> None:
+    wire = Wire()
+    wire.set(TO_TCP, Reset(nth=9))
+    synchronised(wire)
+    wire.send(tcp(bytes(10), seq=1000))
+    wire.set(TO_TCP)
+    wire.send(tcp(bytes(10), seq=1010))
+    wire.set(TO_TCP, Reset(to="receiver"))
+    wire.send(tcp(bytes(10), seq=1020))
+    assert reset_numbers(wire, TCP_SERVER) == [1020]
