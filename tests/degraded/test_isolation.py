@@ -146,3 +146,31 @@ def test_evidence_is_its_owners_alone(runtime: str, ran_on: RanOn, tmp_path: Pat
     held = [one for one in files if one.suffix in (".jsonl", ".txt", ".pcapng", ".bin")]
     assert len(held) > 6
     assert [one.name for one in held if one.stat().st_mode & 0o077] == []
+
+
+OWN = """
+about: A server that writes outside of what a node may write in.
+server: {{port: 9000, command: [sh, -c, 'touch {outside}/server; exec "$0" "$1" 9000 right', '{python}', '{echo}']}}
+workload: [tcp: {{to: 'server:9000', framing: length2, messages: 3}}]
+faults: [{{on: client->server, latency: 1ms}}]
+checks: [reliability]
+"""
+IN_PYTEST = """
+def test_it(lab):
+    lab.exec("client", ["touch", "{outside}/command"])
+"""
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_run_and_a_pytest_are_trusted_when_told(
+    trust: bool, host: dict[str, Any], needs_netns: None, tmp_path: Path
+) -> None:
+    outside = Path(host["outside"])
+    echo = PROBE.parent.parent / "wrong" / "tcp_server.py"
+    (tmp_path / "own.yaml").write_text(OWN.format(outside=outside, python=sys.executable, echo=echo))
+    (tmp_path / "test_it.py").write_text(IN_PYTEST.format(outside=outside))
+    for command, option in ((["lab.cli", "run", "own.yaml"], "--trust"), (["pytest", "test_it.py"], "--lab-trust")):
+        words = [sys.executable, "-P", "-m", *command, *([option] if trust else [])]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(one.name for one in outside.iterdir() if one.is_file()) == (["command", "server"] if trust else [])
