@@ -9,11 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 
 from lab import runner
 from lab.errors import LabFailure
@@ -38,8 +40,9 @@ def run_all(
             yield number, result
         return
     context = multiprocessing.get_context("forkserver")
+    enough = context.Event()
     with (
-        ProcessPoolExecutor(jobs, context, _end_with, (os.getpid(),)) as processes,
+        ProcessPoolExecutor(jobs, context, _end_with, (os.getpid(), enough)) as processes,
         ThreadPoolExecutor(jobs) as threads,
     ):
 
@@ -56,13 +59,20 @@ def run_all(
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
+        except (KeyboardInterrupt, GeneratorExit):  # nobody waits for those that run
+            enough.set()
+            raise
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _end_with(pid: int) -> None:
-    """Let this process, and with it its lab, end with that one. (PR_SET_PDEATHSIG would bind it to the fork server.)"""
+def _end_with(pid: int, enough: Event) -> None:
+    """Let this process, and with it its lab, end with that one. (PR_SET_PDEATHSIG would bind it to the fork server.)
+
+    Also once that one has enough: Ctrl-C goes to every process of the terminal, and that one deals with it for all.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which every program under test would inherit
 
     def watch() -> None:
         try:
@@ -70,4 +80,9 @@ def _end_with(pid: int) -> None:
         finally:
             os._exit(1)
 
+    def listen() -> None:
+        enough.wait()
+        os._exit(1)
+
     threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()

@@ -1,7 +1,7 @@
 """The command line: thin doors to `Lab`, the runner and the reports.
 
-Exit codes: 0 pass, 1 fail, 2 usage or bad file, 3 inconclusive or the lab broke, 4 the host lacks something needed.
-A mistake of the user's gets one line on standard error.
+Exit codes: 0 pass, 1 fail, 2 usage or bad file, 3 inconclusive or the lab broke, 4 the host lacks something needed,
+5 not written, 130 Ctrl-C, 141 nobody reads (docs/command-line.md). Whatever went wrong gets one line on standard error.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
@@ -29,12 +31,12 @@ from lab.cli_live import capture, lab_name, top
 from lab.cli_look import inspect
 from lab.cli_report import report
 from lab.doctor import examine
-from lab.errors import LabError, LabFailure, UsageError
+from lab.errors import LabError, LabFailure, Unwritten, UsageError, of_system
 from lab.evidence.evidence import Evidence
 from lab.faults import KINDS, Fault, fault_from_yaml
 from lab.lab import RUNTIMES, Lab, sweep
 from lab.matrix import Cell
-from lab.printing import Terminal, echo, echo_json, say
+from lab.printing import Telling, Terminal, echo, echo_json, let_go_of_stdout, say
 from lab.replay import replay as replay_run
 from lab.report.grid import grid, markdown_report
 from lab.report.json_report import json_report
@@ -50,6 +52,8 @@ from lab.units import DURATIONS_MS, PERCENT, parse_quantity
 from lab.yaml_file import parse_yaml
 
 LONGEST_LINE = 2000
+NOBODY_READS = 141
+"""128 and SIGPIPE: what a shell says of a program whose reader left."""
 GRID_WIDTH = 160
 """Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -59,7 +63,31 @@ trust_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Makes an error of ours of what the system refused: click would end with status 1, which is FAIL's alone."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)  # and print the help, where that was asked for
+        except OSError as error:
+            raise _ours(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise _ours(error) from error
+
+
+def _ours(error: OSError) -> LabError:
+    """Files are written where their errors are dealt with: no room for a file without a name is none for the output."""
+    made = of_system(error)
+    if isinstance(made, Unwritten) and error.filename is None:
+        return Unwritten(f"standard output: {error.strerror}")
+    return made
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fault-lab")
 def cli() -> None:
     """A network lab that proves its faults."""
@@ -408,22 +436,21 @@ def run(
     in_grid = sum(cell is not None for _, cell in chosen) > 1
     started = time.monotonic()
     found: dict[int, RunResult] = {}
+    told = Telling()
     with progress(len(chosen), Terminal(stderr=True)) as shown:
         for number, result in run_all([scenario for scenario, _ in chosen], options, jobs, shown.running):
             found[number] = result
             # Of many cells those that passed are a word in the grid; what did not pass is told at once, whole.
             if not as_json and not (in_grid and chosen[number][1] and result.verdict is Verdict.PASS):
-                _show_result(result)
+                told(partial(_show_result, result))
     results = [found[number] for number in range(len(chosen))]
     placed = [(cell.subject, cell.condition, result) for (_, cell), result in zip(chosen, results, strict=True) if cell]
-    if junit is not None:
-        junit.write_text(junit_report(results), encoding="utf-8")
-    if markdown is not None:
-        markdown.write_text(markdown_report(results, placed), encoding="utf-8")
+    lost = [*_write(junit, lambda: junit_report(results)), *_write(markdown, lambda: markdown_report(results, placed))]
     if in_grid and not as_json:
         console = Terminal()
-        Terminal(width=console.width if console.is_terminal else GRID_WIDTH).print(grid(placed))
-    _conclude(results, as_json, time.monotonic() - started)
+        width = console.width if console.is_terminal else GRID_WIDTH
+        told(lambda: Terminal(width=width).print(grid(placed)))
+    _conclude(results, told, as_json, time.monotonic() - started, lost)
 
 
 def _chosen(name: str) -> list[tuple[Scenario, Cell | None]]:
@@ -483,10 +510,10 @@ def compare(
 @as_json
 def replay(folder: FilePath, out: FilePath, trust: bool, as_json: bool) -> NoReturn:
     """Run a run again, with each drop as its ledger has it."""
-    result = replay_run(folder, runner.Options(out=out, trust=trust))
+    result, told = replay_run(folder, runner.Options(out=out, trust=trust)), Telling()
     if not as_json:
-        _show_result(result)
-    _conclude([result], as_json)
+        told(lambda: _show_result(result))
+    _conclude([result], told, as_json)
 
 
 @cli.command()
@@ -509,12 +536,32 @@ def _show_result(result: RunResult) -> None:
         show(line, console)
 
 
-def _conclude(results: list[RunResult], as_json: bool, seconds: float | None = None) -> NoReturn:
+def _write(file: FilePath | None, text: Callable[[], str]) -> list[str]:
+    """What could not be written, and why: the verdicts are there all the same."""
+    try:
+        if file is not None:
+            file.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        return [f"{file}: {error.strerror}"]
+    return []
+
+
+def _conclude(
+    results: list[RunResult], told: Telling, as_json: bool, seconds: float | None = None, lost: Sequence[str] = ()
+) -> NoReturn:
+    """Say the whole, and end with the verdict's exit code; with that of what was not written where all passed."""
     if as_json:
-        echo(json_report(results))
+        told(lambda: echo(json_report(results)))
     elif len(results) > 1:
-        show(summary(results, seconds), Terminal())
-    sys.exit(EXIT_CODES[worst_of(results)])
+        told(lambda: show(summary(results, seconds), Terminal()))
+    verdict = worst_of(results)
+    lost = [*lost, *(f"{one.evidence}: {one.error}" for one in results if one.verdict is Verdict.PASS and one.error)]
+    if told.lost is not None:
+        lost.append(f"standard output: {told.lost.strerror}")
+    for one in lost:
+        _complain(f"{verdict}, but not all was written: {one}")
+    unread = isinstance(told.lost, BrokenPipeError) and len(lost) == 1
+    sys.exit(EXIT_CODES[verdict] or (NOBODY_READS if unread else Unwritten.exit_code if lost else 0))
 
 
 @cli.command()
@@ -631,24 +678,42 @@ def _no_command(error: click.exceptions.NoArgsIsHelpError) -> str:
 
 
 def main() -> NoReturn:
-    """Run the command line; every error that is the user's or the host's is one line and an exit code."""
+    """Run the command line; whatever goes wrong is one line and an exit code, and 1 is FAIL's alone."""
+    status = _status()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        let_go_of_stdout()
+        if status == 0 and not isinstance(error, BrokenPipeError):
+            _complain(f"standard output: {error.strerror}")
+        status = status or (NOBODY_READS if isinstance(error, BrokenPipeError) else Unwritten.exit_code)
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
         status = cli.main(standalone_mode=False)
+    except SystemExit as left:
+        status = left.code
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except click.exceptions.NoArgsIsHelpError as error:
         _complain(_no_command(error))
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         _complain(" ".join(error.format_message().split()))
-        sys.exit(2)
+        return 2
     except LabError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            return NOBODY_READS
         _complain(error)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    sys.exit(status if isinstance(status, int) else 0)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - Python would end with status 1, which is FAIL's alone
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        _complain(f"an error of the lab's own, please report it: {what} ({place.filename}:{place.lineno})")
+        return LabFailure.exit_code
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

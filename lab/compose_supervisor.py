@@ -265,7 +265,7 @@ class Supervisor(Holder):
                 for event in events:
                     theirs.send(json.dumps(event["Actor"]["Attributes"]).encode())
             except (*NO_ANSWER, OSError, ValueError) as error:
-                print(f"the Docker engine's events ended: {error}", file=sys.stderr, flush=True)
+                print(f"the Docker engine's events ended: {project.no_answer(error)}", file=sys.stderr, flush=True)
             finally:
                 theirs.close()
 
@@ -440,7 +440,7 @@ class Supervisor(Holder):
                     self._finished = self._line.ask({"do": "finish"}, FINISH_SECONDS)["end"]
                     self._finished["dropped_by_kernel"] = dropped.get("dropped", {})
             except (LabError, *NO_ANSWER) as error:
-                self._finished = {"failed": str(error)}
+                self._finished = {"failed": _in_words(error)}
             try:
                 if self._client is None:
                     self._client = docker.from_env(timeout=60)
@@ -449,7 +449,7 @@ class Supervisor(Holder):
                 self._project.remove(self._client)
                 self.left = False
             except (LabFailure, *NO_ANSWER) as error:
-                self._finished.setdefault("failed", str(error))
+                self._finished.setdefault("failed", _in_words(error))
                 self._finished["failed"] += f"; {LEFT}"
         return self._finished
 
@@ -472,6 +472,11 @@ RELAYED = {("udp", 53): 10053, ("tcp", 53): 10053}
 GUEST_RELAYED = 10_900
 """And a user's own server: its port may be one that the client relays already."""
 
+
+def _in_words(error: Exception) -> str:
+    return str(error if isinstance(error, LabError) else project.no_answer(error))
+
+
 _SIGNALLER = """
 import os, sys
 word = b"LAB_TOKEN=" + sys.argv[1].encode()
@@ -493,7 +498,8 @@ def _run(order: Mapping[str, Any]) -> int:
         supervisor.up()
         supervisor.tell(ready=True)
         supervisor.serve()
-    except (LabError, OSError, *NO_ANSWER) as error:
+    except (LabError, OSError, *NO_ANSWER) as caught:
+        error = caught if isinstance(caught, LabError) else project.no_answer(caught)
         reason = supervisor.failed(str(error))
         message = as_message(error, reason)
     finally:

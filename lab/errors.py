@@ -4,7 +4,8 @@
     ├── UsageError          bad input: a file, a command line, a value         exit code 2
     │   └── NetworkTaken    the lab's address block is somebody else's
     ├── MissingCapability   the host lacks something needed; says the fix      exit code 4
-    └── LabFailure          the lab itself went wrong: died, refused, timed out exit code 3
+    ├── LabFailure          the lab itself went wrong: died, refused, timed out exit code 3
+    └── Unwritten           no room, or no right, to write what was found out  exit code 5
 
 Each message is one line for a person: what, where, what was expected, and a fix. The CLI prints it and exits
 with `exit_code`; nothing else in the tree decides exit codes for errors.
@@ -12,6 +13,7 @@ with `exit_code`; nothing else in the tree decides exit codes for errors.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,10 +53,32 @@ class LabFailure(LabError):
     """The lab stopped doing what it was asked to do; the run proves nothing."""
 
 
+class Unwritten(LabError):
+    """A file could not be written, or standard output: a full disk, say. What was to be told was found out, or not."""
+
+    exit_code = 5
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def of_system(error: OSError, place: object = "") -> LabError:
+    """What the system said, as one line for a person: Unwritten where there is no room, a LabFailure otherwise.
+
+    `place` is where it happened, in case the system does not say so.
+    """
+    words = error.strerror or str(error) or type(error).__name__
+    where = f"{error.filename or place}: ".removeprefix(": ")
+    if error.errno in _NO_ROOM:
+        return Unwritten(f"{where}{words}; make room, or choose another folder with --out")
+    return LabFailure(where + words)
+
+
 def as_message(error: Exception, text: str = "") -> dict[str, Any]:
     """An error for another process, as JSON data. Any other error is a LabFailure there. `text` may say it better."""
-    kind = error if isinstance(error, LabError) else LabFailure()
-    message = {"error": text or str(error), "kind": type(kind).__name__}
+    if not isinstance(error, LabError):
+        error = of_system(error) if isinstance(error, OSError) else LabFailure(text or str(error))
+    message = {"error": text or str(error), "kind": type(error).__name__}
     if isinstance(error, MissingCapability):
         message |= {"error": error.what, "name": error.name, "fix": error.fix}
     return message
@@ -64,5 +88,5 @@ def from_message(message: Mapping[str, Any]) -> LabError:
     """The error that `as_message` made the message of: of the same kind, so with the same exit code."""
     if message["kind"] == MissingCapability.__name__:
         return MissingCapability(message["name"], message["error"], message["fix"])
-    kinds = {kind.__name__: kind for kind in (UsageError, NetworkTaken, LabFailure)}
+    kinds = {kind.__name__: kind for kind in (UsageError, NetworkTaken, LabFailure, Unwritten)}
     return kinds[message["kind"]](message["error"])

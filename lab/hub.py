@@ -14,16 +14,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from lab import control
 from lab.engines.base import link_engine
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message, of_system
 from lab.plug import MEETING_POINT
 from lab.processes import Processes
 from lab.runtimes import links
@@ -222,7 +224,7 @@ class Hub:
             self._lease_end = time.monotonic() + self._lease_seconds
         try:
             answer = self._carry_out(order, channel)
-        except LabError as error:
+        except (LabError, OSError) as error:
             answer = as_message(error)
         try:
             channel.send(json.dumps(answer).encode())
@@ -333,16 +335,26 @@ def _meeting_socket() -> socket.socket:
 
 
 def plan_of(environment: Mapping[str, str]) -> Plan:
-    """The plan of a lab that plain `docker compose` started: LAB_NODES is `NAME=IPV4,IPV6 NAME=...`."""
+    """The plan of a lab that plain `docker compose` started: LAB_NODES is `NAME=IPV4,IPV6 NAME=...`.
+
+    UsageError where a variable can't be meant.
+    """
     nodes = []
+    seed = environment.get("LAB_SEED", "0")
+    if not re.fullmatch("[0-9]{1,18}", seed):
+        raise UsageError(f"LAB_SEED: found {seed!r}; expected a whole number, 0 or more")
     for number, word in enumerate(environment["LAB_NODES"].split(), start=2):
         name, _, addresses = word.partition("=")
         ipv4, _, ipv6 = addresses.partition(",")
+        try:
+            IPv4Address(ipv4), IPv6Address(ipv6)
+        except ValueError as error:
+            raise UsageError(f"LAB_NODES: {word}: expected NAME=IPV4,IPV6: each node has both ({error})") from error
         nodes.append(Node(name, f"02:1a:b0:00:00:{number:02x}", ipv4, ipv6))
     return Plan(
         name=environment.get("LAB_NAME", "lab"),
         engine=environment.get("LAB_ENGINE", "wire"),
-        seed=int(environment.get("LAB_SEED", "0")),
+        seed=int(seed),
         nodes=tuple(nodes),
         ipv4_prefix=0,
         ipv6_prefix=0,
@@ -356,16 +368,20 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
 
 
 def main(environment: Mapping[str, str] = os.environ) -> None:
-    hub = Hub(environment.get("LAB_NAME", "lab"))
     try:
-        if environment.get("LAB_NODES"):
-            hub.start(plan_of(environment))
-            print("hub: every node is joined", file=sys.stderr, flush=True)
-        hub.serve()
-    except LabError as error:
-        sys.exit(f"hub: {error}")
-    finally:
-        hub.finish()
+        plan = plan_of(environment) if environment.get("LAB_NODES") else None
+        hub = Hub(environment.get("LAB_NAME", "lab"))
+        try:
+            if plan is not None:
+                hub.start(plan)
+                print("hub: every node is joined", file=sys.stderr, flush=True)
+            hub.serve()
+        finally:
+            hub.finish()
+    except (LabError, OSError) as caught:
+        error = of_system(caught) if isinstance(caught, OSError) else caught
+        print(f"hub: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

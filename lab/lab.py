@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -25,7 +26,7 @@ from lab import control, stack
 from lab.engines.base import link_engine
 from lab.engines.timetable import set_order
 from lab.engines.toxiproxy import ToxiproxyEngine
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError
+from lab.errors import LabError, LabFailure, MissingCapability, Unwritten, UsageError, of_system
 from lab.faults import Fault, check_composition, fault_from_json
 from lab.runtimes import compose, netns
 from lab.runtimes.base import Guest
@@ -96,7 +97,7 @@ class Lab:
                 own); with `lab.stack.CONTROL` toxiproxy's API too, which every user of this host can then use.
             udp_mode: what the UDP server answers, `ack` or `echo`. forced_drops: drops to repeat (`lab replay`).
 
-        Raises: UsageError, MissingCapability (with the fix), LabFailure; then nothing of the lab is left.
+        Raises: UsageError, MissingCapability (with the fix), LabFailure, Unwritten; then nothing of the lab is left.
         """
         if not LAB_NAME.fullmatch(name):
             raise UsageError(f"lab name {name!r}: expected lower-case letters, digits and '-', at most 41")
@@ -125,9 +126,11 @@ class Lab:
         )
         try:
             return cls(name, place.stand_up(wish, progress), place.NAME)
-        except LabError:
+        except (LabError, OSError) as error:
             with suppress(OSError):  # it holds what the lab's processes said, where there were any
                 (folder / "log").rmdir()
+            if isinstance(error, OSError):
+                raise of_system(error, folder) from error
             raise
 
     @classmethod
@@ -381,19 +384,22 @@ def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
 def end_word(evidence: FilePath) -> dict[str, Any]:
     """Why a lab ended (`reason`) and which part of it ended first (`part`), as it left it with its evidence."""
     file = evidence / END
-    return dict(json.loads(file.read_text())) if file.exists() else {"reason": "the lab's supervisor was killed"}
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return {"reason": "the lab's supervisor was killed"}
+    except ValueError:  # the disk was full, or the supervisor was killed meanwhile
+        room = "" if shutil.disk_usage(evidence).free else f": no space left in {evidence}"
+        return {"reason": f"the lab ended, and {END} does not say why{room}"}
 
 
 def sweep() -> list[str]:
     """Remove what Compose labs of this host left whose every process was killed; returns their projects' names."""
     try:
-        client = compose.engine()
+        with compose.talking() as client:
+            return compose.sweep(client)
     except MissingCapability:
         return []  # no engine, nothing of it here
-    try:
-        return compose.sweep(client)
-    finally:
-        client.close()
 
 
 def pick_runtime(name: str) -> tuple[Runtime, tuple[str, ...]]:
@@ -446,8 +452,13 @@ def _claim(folder: FilePath) -> None:
         raise _no_folder(folder, error) from error
 
 
-def _no_folder(folder: FilePath, error: OSError) -> UsageError:
-    return UsageError(f"evidence folder {folder}: {error.strerror}; choose another with --out DIR")
+def _no_folder(folder: FilePath, error: OSError) -> LabError:
+    full = of_system(error, folder)
+    return (
+        full
+        if isinstance(full, Unwritten)
+        else UsageError(f"evidence folder {folder}: {error.strerror}; choose another with --out DIR")
+    )
 
 
 def _await_end(pid: int, name: str) -> None:

@@ -100,6 +100,8 @@ class Plug:
             case "index":
                 return {"index": socket.if_nametoindex(order["device"])}
             case "carry-out":
+                if cables.sysctl(f"ipv6/conf/{order['device']}/disable_ipv6") != "0":
+                    return {"error": f"{self._node}: IPv6 is off there, and the lab needs both families; leave it on"}
                 cables.turn_offloads_off(order["device"])
                 netlink.send([bytes.fromhex(message) for message in order["messages"]])
             case "resolver":

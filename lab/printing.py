@@ -8,8 +8,9 @@ character in it would move the cursor, clear the screen or set the window's titl
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -29,6 +30,10 @@ def _numbered(character: str) -> str:
 
 class Terminal(Console):
     """A rich Console whose own styles and cursor moves go out as they are, and all text printable."""
+
+    def on_broken_pipe(self) -> None:
+        """rich would end the program, with status 1."""
+        raise
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -53,3 +58,25 @@ def json_text(facts: Any, *, indent: int | None = 2) -> str:
 def echo_json(facts: Any, *, indent: int | None = 2) -> None:
     echo(json_text(facts, indent=indent))
     sys.stdout.flush()
+
+
+class Telling:
+    """What is told on standard output as long as it can be: a full disk or a reader who left must not end a run."""
+
+    def __init__(self) -> None:
+        self.lost: OSError | None = None
+        """Why it could no longer be told."""
+
+    def __call__(self, tell: Callable[[], None]) -> None:
+        if self.lost is None:
+            try:
+                tell()
+                sys.stdout.flush()
+            except OSError as error:
+                self.lost = error
+                let_go_of_stdout()
+
+
+def let_go_of_stdout() -> None:
+    """What it still holds goes nowhere: Python would try once more at its end, and end with status 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

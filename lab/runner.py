@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from lab import stack
 from lab.checks import CheckResult, Verdict, run_check, worst
 from lab.engines.base import link_engine
-from lab.errors import LabError, MissingCapability, UsageError
+from lab.errors import LabError, MissingCapability, UsageError, of_system
 from lab.evidence.evidence import Evidence, Workload
 from lab.faults import Fault
 from lab.lab import Lab, end_word, new_folder, quiet
@@ -119,7 +119,8 @@ def run(scenario: Scenario, options: Options | None = None) -> RunResult:
             lab.down()
             checks = _judge(scenario, Evidence(folder, story.workloads, story.toxics))
             result = replace(result, checks=checks, verdict=worst(check.verdict for check in checks))
-        except LabError as error:
+        except (LabError, OSError) as caught:
+            error = of_system(caught, folder) if isinstance(caught, OSError) else caught
             if lab is not None and lab.ends_by_itself():
                 result = replace(result, error=lab.why_gone(folder), verdict=_verdict_of_end(lab.part_gone(folder)))
             elif isinstance(error, UsageError | MissingCapability):

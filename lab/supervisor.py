@@ -20,7 +20,7 @@ from typing import Any
 
 from lab import relay
 from lab.engines.base import link_engine
-from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message
+from lab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message, of_system
 from lab.holder import Holder
 from lab.runtimes import cables, isolation, kernel_drops, links, linux, listening, netlink
 from lab.runtimes.base import Cable, LinkEngine, NodeSpace, Plan, Publication, Service
@@ -294,7 +294,8 @@ def _run(plan: Plan) -> int:
         supervisor.up()
         supervisor.tell(ready=True)
         supervisor.serve()
-    except (LabError, OSError) as error:
+    except (LabError, OSError) as caught:
+        error = of_system(caught) if isinstance(caught, OSError) else caught
         reason = supervisor.failed(str(error))
         message = as_message(error, reason)
     finally:

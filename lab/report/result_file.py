@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,18 @@ JUDGED = ("run.json", "ledger.bin", "sent.pcapng", "delivered.pcapng", "journal-
 
 
 def keep(result: RunResult) -> RunResult:
-    """Put a result beside its evidence, for those who look at the run later; with digests of what was judged."""
-    folder = Path(result.evidence)
-    kept = replace(result, digests=_digests(folder))
-    (folder / RESULT).write_text(json_report([kept]) + "\n", encoding="utf-8")
+    """Put a result beside its evidence, for those who look at the run later; with digests of what was judged.
+
+    A verdict that was reached stands even where there is no room for it: `error` says so then.
+    """
+    file = Path(result.evidence) / RESULT
+    kept = replace(result, digests=_digests(file.parent))
+    try:
+        file.write_text(json_report([kept]) + "\n", encoding="utf-8")
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)  # half a result is none
+        return replace(kept, error=kept.error or f"{RESULT} could not be written: {error.strerror}")
     return kept
 
 

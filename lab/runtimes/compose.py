@@ -13,7 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from uuid import uuid4
 
 import docker
 import docker.errors
-import requests
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 
@@ -31,7 +31,7 @@ from lab.runtimes import images, linux, netns
 from lab.runtimes.base import Guest, Plan, Service
 from lab.runtimes.compose_file import OwnService, read_service
 from lab.runtimes.isolation import MOST_PROCESSES
-from lab.runtimes.project import COMPOSE_FILE, NO_ANSWER, orphans
+from lab.runtimes.project import COMPOSE_FILE, NO_ANSWER, no_answer, orphans
 from lab.runtimes.standing import Standing, Wish, supervise
 from lab.topology import Block, Network, Node, free_networks
 
@@ -49,12 +49,9 @@ def check_host() -> None:
     """MissingCapability where no Docker engine answers, Compose v2 is missing, or our images are missing or old."""
     if not COMPOSE_FILE.exists():
         raise MissingCapability("docker", "the Compose files are not installed", "run the lab from its checkout")
-    client = engine()
-    try:
+    with talking() as client:
         for name in images.NAMES:
             _check_image(client, name)
-    finally:
-        client.close()
     found = shutil.which("docker") and subprocess.run(
         ["docker", "compose", "version", "--short"], capture_output=True, text=True
     )
@@ -66,23 +63,43 @@ def check_host() -> None:
 
 def engine() -> Any:
     """A client of the Docker engine that DOCKER_HOST or the context names. MissingCapability where none answers."""
-    _check_context()
+    _follow_context()
     try:
         client = docker.from_env(timeout=_ENGINE_SECONDS)
         client.ping()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except Exception as error:
         words, fix = _why_none_answers(error)
         raise MissingCapability("docker", f"no Docker engine answers ({words})", fix) from error
     return client
 
 
-def _check_context() -> None:
-    """The SDK takes the default engine for a context that is not there, and the docker command refuses it."""
+@contextmanager
+def talking() -> Iterator[Any]:
+    """A client of the engine for a while. LabFailure where the engine refuses, or stops answering meanwhile."""
+    client = engine()
+    try:
+        yield client
+    except NO_ANSWER as error:
+        raise no_answer(error) from error
+    finally:
+        client.close()
+
+
+def _follow_context() -> None:
+    """The SDK takes the default engine for a context that is not there, and the docker command refuses it.
+
+    Where docker has no config file, the SDK looks for contexts in the working folder; then the command is asked.
+    """
     name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
-    if not os.environ.get("DOCKER_HOST") and ContextAPI.get_context(name) is None:
+    if os.environ.get("DOCKER_HOST") or ContextAPI.get_context(name) is not None:
+        return
+    ask = ["docker", "context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}"]
+    found = subprocess.run(ask, capture_output=True, text=True) if shutil.which("docker") else None
+    if found is None or found.returncode != 0:
         raise MissingCapability(
             "docker", f"there is no Docker context {name!r}", "choose one that `docker context ls` names"
         )
+    os.environ["DOCKER_HOST"] = found.stdout.strip()
 
 
 def _why_none_answers(error: BaseException) -> tuple[str, str]:
@@ -93,6 +110,12 @@ def _why_none_answers(error: BaseException) -> tuple[str, str]:
         return "an engine behind ssh:// needs paramiko", ".venv/bin/pip install paramiko"
     if isinstance(error, PermissionError):
         return "permission denied", "sudo usermod -aG docker $USER and log in again; or go on without Docker"
+    if "known_hosts" in str(error):
+        fix = "log in to it with ssh once and accept its key (ssh HOST true)"
+        return (
+            f"the key of the host behind DOCKER_HOST or the context is not known: {str(error).splitlines()[0][:120]}",
+            fix,
+        )
     words = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0][:120]
     return words, "start Docker, or name its engine with DOCKER_HOST or `docker context use`; or go on without it"
 
@@ -110,8 +133,7 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
     """See `lab.runtimes.standing.Runtime`."""
     if wish.trust:
         raise UsageError("--trust is for runtime netns; in containers Docker isolates, so leave it out")
-    client = engine()
-    try:
+    with talking() as client:
         try:
             sweep(client)
         except LabFailure as error:  # an earlier lab's: this one can stand beside it
@@ -124,8 +146,6 @@ def stand_up(wish: Wish, progress: Callable[[str], None]) -> Standing:
         # The client sees the folder that the lab is started from, where the engine's files are this host's.
         work = str(Path.cwd()) if client.api.base_url == _HERE else None
         blocks = iter([wish.network]) if wish.network is not None else free_networks(taken(client))
-    finally:
-        client.close()
     busy = None
     for network in blocks:
         try:

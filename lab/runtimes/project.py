@@ -28,7 +28,7 @@ import requests
 import urllib3.exceptions
 import yaml
 
-from lab.errors import LabFailure
+from lab.errors import LabError, LabFailure, of_system
 from lab.processes import for_owner
 from lab.topology import Network, Node
 
@@ -53,6 +53,20 @@ NO_ANSWER = (
 )
 """What the SDK raises where the engine goes away, also in the middle of an answer."""
 HUB_SECONDS = 10.0
+
+
+def no_answer(error: Exception) -> LabError:
+    """What the Docker SDK made of a request, as one line in the engine's own words or the system's."""
+    if isinstance(error, docker.errors.APIError):
+        words = error.explanation or (error.response.reason if error.response is not None else "no reason given")
+        return LabFailure(f"the Docker engine refused: {' '.join(str(words).split())}")
+    if isinstance(error, OSError) and not isinstance(error, NO_ANSWER):
+        return of_system(error)
+    cause: BaseException = error
+    while cause.__context__ is not None:
+        cause = cause.__context__
+    words = getattr(cause, "strerror", None) or (str(cause).splitlines() or [type(cause).__name__])[0][:120]
+    return LabFailure(f"the Docker engine gave no answer: {words}")
 
 
 def plug_of(node: str) -> str:
@@ -140,7 +154,8 @@ class Project:
         except docker.errors.NotFound:
             return False
         except (*NO_ANSWER, OSError, tarfile.TarError) as error:
-            raise LabFailure(f"the evidence of {self.name} can't be fetched into {folder}: {error}") from error
+            why = error if isinstance(error, tarfile.TarError) else no_answer(error)
+            raise LabFailure(f"the evidence of {self.name} can't be fetched into {folder}: {why}") from error
         return True
 
     def bury(self, client: Any, folder: Path, reason: str) -> None:

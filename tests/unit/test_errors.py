@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -18,7 +19,17 @@ import pytest
 from lab import control
 from lab.compose_supervisor import Line
 from lab.engines.worker import Worker, obey
-from lab.errors import LabError, LabFailure, MissingCapability, NetworkTaken, UsageError, as_message, from_message
+from lab.errors import (
+    LabError,
+    LabFailure,
+    MissingCapability,
+    NetworkTaken,
+    Unwritten,
+    UsageError,
+    as_message,
+    from_message,
+    of_system,
+)
 from lab.runtimes.standing import _await_ready
 
 ERRORS = (
@@ -26,6 +37,7 @@ ERRORS = (
     NetworkTaken("10.77.0.0/24 overlaps another"),
     MissingCapability("netem", "the kernel has no sch_netem", "use --engine wire"),
     LabFailure("the wire is gone"),
+    Unwritten("runs: No space left on device"),
 )
 
 
@@ -113,6 +125,14 @@ def test_an_error_arrives_as_it_was_raised(error: LabError, channel: Callable[[L
     assert (type(raised.value), str(raised.value), vars(raised.value)) == (type(error), str(error), vars(error))
 
 
+def test_what_the_system_refused_is_one_line_and_no_room_is_told_apart() -> None:
+    full = from_message(as_message(OSError(errno.ENOSPC, "No space left on device", "runs/ledger.bin")))
+    assert isinstance(full, Unwritten)
+    assert str(full).startswith("runs/ledger.bin: No space left on device; make room")
+    other = of_system(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+    assert (type(other), str(other)) == (LabFailure, "Connection reset by peer")
+
+
 def test_an_error_of_another_library_is_the_lab_s_failure() -> None:
-    made = from_message(as_message(OSError(28, "No space left on device"), "the disk is full"))
-    assert (type(made), str(made)) == (LabFailure, "the disk is full")
+    made = from_message(as_message(ValueError("no number"), "the part ended"))
+    assert (type(made), str(made)) == (LabFailure, "the part ended")
