@@ -131,7 +131,7 @@ def up(
             trust=trust,
             progress=say,
         )
-    status = lab.status()
+    status = {**lab.status(), "toxics": lab.toxics()}
     if standing:
         _check_as_asked(status, runtime, engine, seed, block, out, toxiproxy_api, trust)
         say(f"lab {name!r} was up already")
@@ -210,8 +210,9 @@ def down(name: str, force: bool, as_json: bool) -> None:
 @lab_name
 @as_json
 def status(name: str, as_json: bool) -> None:
-    """Show a lab: nodes, addresses, ports, faults, evidence."""
-    facts = Lab(name).status()
+    """Show a lab: nodes, addresses, ports, faults, toxics, evidence."""
+    lab = Lab(name)
+    facts = {**lab.status(), "toxics": lab.toxics()}
     if as_json:
         echo_json(facts)
     else:
@@ -316,7 +317,7 @@ def fault_set(
 @lab_name
 @as_json
 def fault_show(name: str, as_json: bool) -> None:
-    """Show the faults on each path."""
+    """Show the faults on each path, and the toxics at each proxy."""
     _show_faults(Lab(name), as_json)
 
 
@@ -373,9 +374,9 @@ def _quantity(what: str, text: str, units: Mapping[str, float], example: str) ->
 
 
 def _show_faults(lab: Lab, as_json: bool) -> None:
-    facts = lab.status()
+    facts = {**lab.status(), "toxics": lab.toxics()}
     if as_json:
-        echo_json({"name": lab.name, **_ran_on(facts), "faults": facts["faults"]})
+        echo_json({"name": lab.name, **_ran_on(facts), "faults": facts["faults"], "toxics": facts["toxics"]})
         return
     echo(f"{lab.name} ({_engine(facts)})")
     _print_faults(facts)
@@ -619,9 +620,10 @@ def _print_status(facts: dict[str, Any]) -> None:
 
 
 def _print_faults(facts: dict[str, Any]) -> None:
-    for path, faults in facts["faults"].items():
-        echo(f"  {path}: {'; '.join(one['describe'] for one in faults)}")
-    if not facts["faults"]:
+    standing = {**facts["faults"], **facts["toxics"]}
+    for where, faults in standing.items():
+        echo(f"  {where}: {'; '.join(one['describe'] for one in faults)}")
+    if not standing:
         echo("no faults")
 
 

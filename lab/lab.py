@@ -293,6 +293,18 @@ class Lab:
 
         return ToxiproxyEngine(ask, self)
 
+    def toxics(self) -> dict[str, list[dict[str, Any]]]:
+        """What acts at each proxy now, by `toxiproxy:PORT`; also what was set past the lab, by toxiproxy's own API.
+
+        Each has `describe`, in words. Where toxiproxy gives no answer, such as in a lab that ends, that stands there.
+        """
+        try:
+            return self.toxiproxy().standing()
+        except MissingCapability:
+            return {}
+        except LabFailure as error:
+            return {"toxiproxy": [{"describe": f"toxics not known: {error}"}]}
+
     def now(self) -> int:
         """The time on the engine's clock, in monotonic ns: that of the ledger and the journals."""
         return int(control.ask(self.name, {"do": "show"})[0]["t"])

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from lab.errors import UsageError
 from lab.lab import Lab
 from lab.live import Pause, every, moments, nodes
 from lab.look.capture_tail import CaptureTail
@@ -62,8 +63,9 @@ class Top:
             paths = _with_counters(self._traffic.paths, moment["counters"])
         facts = self._facts
         faults = {path: tuple(one["describe"] for one in on) for path, on in moment["faults"].items()}
+        toxics = {proxy: tuple(one["describe"] for one in acts) for proxy, acts in moment.get("toxics", {}).items()}
         lately = self._history.add(moment["t"], paths)
-        return View(facts["name"], facts["runtime"], facts["engine"], facts["seed"], faults, paths, lately)
+        return View(facts["name"], facts["runtime"], facts["engine"], facts["seed"], faults, paths, lately, toxics)
 
 
 def _with_segments(paths: dict[str, Counts], traffic: dict[str, Counts]) -> dict[str, Counts]:
@@ -87,10 +89,20 @@ def _with_counters(paths: dict[str, Counts], counters: dict[str, dict[str, int]]
     }  # fmt: skip
 
 
+def _moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
+    """With the toxics beside the faults."""
+    for moment in moments(lab, pause):
+        try:
+            toxics = lab.toxics()
+        except UsageError:
+            toxics = {}  # the lab has ended, as `moments` will find out
+        yield {**moment, "toxics": toxics}
+
+
 def once(lab: Lab, facts: dict[str, Any]) -> View:
     """One look, which takes a second: what happens in a second can't be seen in less."""
     top = Top(facts)
-    views = [top.view(moment) for moment in islice(moments(lab, every(1.0)), 2)]
+    views = [top.view(moment) for moment in islice(_moments(lab, every(1.0)), 2)]
     return views[-1]
 
 
@@ -98,14 +110,14 @@ def watch(lab: Lab, facts: dict[str, Any], console: Console) -> None:
     """Until the lab ends, or on a terminal a key says so; where there is no terminal, lines."""
     top = Top(facts)
     if not console.is_terminal:
-        for moment in moments(lab, every(LINES_SECONDS)):
+        for moment in _moments(lab, every(LINES_SECONDS)):
             stamp = time.strftime("%H:%M:%S")
             for line in lines(top.view(moment)):
                 console.print(f"{stamp}  {line}", soft_wrap=True, highlight=False, markup=False)
         return
     shown = None
     with _keys() as pause, Live(console=console, auto_refresh=False, screen=True) as live:
-        for moment in moments(lab, pause):
+        for moment in _moments(lab, pause):
             shown = table(top.view(moment))
             live.update(shown, refresh=True)
     if shown is not None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from lab.errors import LabFailure, UsageError
+from lab.faults.toxics import toxic_words
 
 API_PORT = 8474
 CALL_SECONDS = 8.0
@@ -91,9 +92,17 @@ class ToxiproxyEngine:
             for toxic in proxy["toxics"]
         ]
 
+    def standing(self) -> dict[str, list[dict[str, Any]]]:
+        """What acts at each proxy now, by `toxiproxy:PORT`, whoever set it; `describe` says it in words."""
+        found = {}
+        for proxy in self._call("GET", "/proxies").values():
+            acts = [{**toxic, "describe": f"toxic {toxic_words(toxic)}"} for toxic in proxy["toxics"]]
+            if acts := acts if proxy["enabled"] else [*acts, {"describe": "proxy disabled"}]:
+                found[f"toxiproxy:{_port(proxy)}"] = acts
+        return found
+
     def remove(self, placed: dict[str, Any]) -> None:
         """Take one toxic away, by what `place` returned; one that is gone already is fine."""
-
         if placed["cleared_t"] is not None:
             return
         placed["cleared_t"] = self._ledger.now()  # from here on it is no longer sure to act

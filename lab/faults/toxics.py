@@ -6,12 +6,20 @@ Names and meanings are toxiproxy's own (its README, "Toxics"), units are ours: `
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from lab.problems import Entry
 from lab.units import Bytes, Kilobits, Milliseconds, Percent
+
+
+def toxic_words(toxic: Mapping[str, Any]) -> str:
+    """As `Toxic.describe`, of a toxic as toxiproxy's API has it."""
+    values = ", ".join(f"{name} {value}" for name, value in sorted((toxic["attributes"] or {}).items()))
+    share = "" if toxic["toxicity"] == 1 else f", on {100 * toxic['toxicity']:g}% of connections"
+    return f"{toxic['type']} {toxic['stream']}: {values}{share}"
 
 
 class Toxic(Entry):
@@ -41,9 +49,9 @@ class Toxic(Entry):
 
     def describe(self) -> str:
         """One short phrase for people: `slicer downstream: average_size 10, delay 100, size_variation 5`."""
-        values = ", ".join(f"{name} {value}" for name, value in sorted(self.attributes().items()))
-        share = "" if self.toxicity_percent == 100 else f", on {self.toxicity_percent:g}% of connections"
-        return f"{self.type} {self.stream}: {values}{share}"
+        return toxic_words(
+            {"type": self.type, "stream": self.stream, "attributes": self.attributes(), "toxicity": self.toxicity}
+        )
 
 
 class LatencyToxic(Toxic):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -30,7 +30,8 @@ _EVENTS = tuple(_TOLD)[2:]
 
 @dataclass(frozen=True)
 class View:
-    """A lab at one moment. `faults` are in words, for each path that has some; `paths` are counts since the start."""
+    """A lab at one moment. `faults` are in words, for each path that has some; `paths` are counts since the start;
+    `toxics` are in words, for each proxy that has some."""
 
     name: str
     runtime: str
@@ -39,6 +40,7 @@ class View:
     faults: Mapping[str, tuple[str, ...]]
     paths: Mapping[str, Counts]
     lately: Lately
+    toxics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def shown(self) -> list[str]:
@@ -70,6 +72,8 @@ def table(view: View) -> Table:
         waiting = view.paths.get(path, Counts()).waiting
         rates = _number(view.rate(path, "packets")), _scaled(view.rate(path, "size"))
         out.add_row(path, *rates, str(waiting), _told(view, path))
+    for proxy, toxics in view.toxics.items():
+        out.add_row(proxy, "", "", "", Text("; ".join(toxics), "yellow"))
     if unknown := view.unknown:
         out.caption = UNTIL_DOWN.format(", ".join(unknown))
     return out
@@ -103,6 +107,7 @@ def as_json(view: View) -> dict[str, Any]:
             }
             for path in view.shown
         },
+        "toxics": {proxy: list(toxics) for proxy, toxics in view.toxics.items()},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -149,3 +150,31 @@ def test_its_api_is_published_where_asked(runtime: str, needs_toxiproxy: None, r
         (address,) = [one["address"] for one in lab.status()["published"] if one["via"] == "toxiproxy"]
         with urlopen(f"http://{address}/version", timeout=20) as answer:
             assert b"version" in answer.read()
+
+
+def shown(lab: Lab, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.cli", *words, "--name", lab.name], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_what_was_set_past_the_lab_is_shown_as_well(lab: Lab, needs_toxiproxy: None) -> None:
+    """By toxiproxy's own API, as its clients do it: a toxic, and a proxy that is off."""
+    ask = lab.toxiproxy()._call
+    ask("POST", "/proxies/tcp-length2/toxics", {"type": "latency", "attributes": {"latency": 70}})
+    ask("POST", "/proxies/tcp-line", {"enabled": False})
+    try:
+        assert {where: [one["describe"] for one in acts] for where, acts in lab.toxics().items()} == {
+            "toxiproxy:8082": ["toxic latency downstream: jitter 0, latency 70"],
+            "toxiproxy:8081": ["proxy disabled"],
+        }
+        for words in (("status",), ("fault", "show"), ("top", "--once")):
+            text = " ".join(shown(lab, *words).split())
+            assert "toxic latency downstream: jitter 0, latency 70" in text and "proxy disabled" in text, text
+            assert "no faults" not in text
+            assert "latency 70" in shown(lab, *words, "--json")
+    finally:
+        ask("POST", "/reset")
+    assert lab.toxics() == {}
+    assert "no faults" in shown(lab, "status")
