@@ -193,7 +193,8 @@ def marked(mark: str) -> set[int]:
 
 
 def devices() -> set[str]:
-    return {entry.name for entry in Path("/sys/class/net").iterdir()}
+    """Of this network namespace; what /sys shows may be another's (sysfs(5))."""
+    return {name for _, name in socket.if_nameindex()}
 
 
 def mounts() -> set[str]:

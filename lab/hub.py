@@ -95,10 +95,10 @@ class Hub:
 
     def start(self, plan: Plan) -> None:
         """Join the plan's nodes and start the engine. LabError where that fails; such a hub is of no more use."""
-        if self._engine is not None:
-            raise UsageError("the hub has started already")
         engine = link_engine(plan.engine)
         self._await_plugs([node.name for node in plan.nodes])
+        if self._engine is not None:  # only now: who waits longer for plugs may be told second
+            raise UsageError("the hub has started already")
         self._plan, self._engine = plan, engine
         ends = []
         for node in plan.nodes:

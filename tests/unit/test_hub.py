@@ -172,6 +172,16 @@ def test_a_plug_that_comes_at_the_same_moment_as_the_order_to_start_is_met_once(
     assert [plug.orders[0]["do"] for plug in plugs] == ["lay", "lay"]
 
 
+def test_of_two_orders_to_start_that_wait_for_the_same_plugs_one_is_refused(hub: Hub) -> None:
+    other = Controller(hub.name)
+    for one in (hub.controller, other):
+        one.send("start", nodes=NODES)
+    plugs = [hub.plug("a"), hub.plug("b")]
+    answers = [hub.controller.hear(), other.hear()]
+    assert sorted(one.get("error", "") for one in answers) == ["", "the hub has started already"]
+    assert [sum(order["do"] == "lay" for order in plug.orders) for plug in plugs] == [1, 1]
+
+
 def test_a_plug_that_does_not_say_who_it_is_keeps_nobody_waiting(hub: Hub) -> None:
     """It may be stopped, or starved, between its connection and its first word; the hub's lease runs meanwhile."""
     silent = _retry(lambda: control.dial(str(hub.folder / "hub")))
