@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-LONG_NS = 20_000_000
+LONG_NS = 100_000_000
 """A gap that is longer may be all there is to a delay: then not even a lower bound is taken from a time that has it."""
 
 

@@ -8,14 +8,16 @@ from pydantic import Field, model_validator
 
 from lab.faults.base import Change, Decider, Draw, Effect, Fault, Stage
 from lab.faults.match import StreamByte
-from lab.packets import TCP, Packet, shortened
+from lab.packets import MASK, TCP, Packet, ahead, shortened
 
 
 class Cut(Fault):
     """Of a segment that goes on beyond a place in the stream, only what is before it arrives; TCP sends the rest again.
 
     Places are byte offsets of the stream, `at` some of them or `every` so many bytes. The receiver's application reads
-    up to the place, and waits for a retransmission to read on: TCP keeps no boundaries (RFC 9293, 3.9.1).
+    up to the place, and waits for a retransmission to read on: TCP keeps no boundaries (RFC 9293, 3.9.1). With `every`,
+    bytes that were sent once are not cut again, so that a segment is cut once: TCP doubles its time-out each time that
+    its retransmission is lost too (RFC 6298, 5.5), as it does for several places of `at` in one segment.
     """
 
     kind: ClassVar[str] = "cut"
@@ -33,20 +35,28 @@ class Cut(Fault):
         return self
 
     def decider(self, draw: Draw) -> Decider:
+        begin = end = -1
+        ordinal = 0
+
         def decide(packet: Packet, now_ns: int) -> Change | None:
+            nonlocal begin, end, ordinal
             size = packet.payload_end - packet.payload_at
-            if packet.protocol != TCP or packet.stream_at < 0 or size < 2:
+            if packet.protocol != TCP or packet.stream_at < 0 or not size:
                 return None
-            place = self._first_inside(packet.stream_at, packet.stream_at + size)
+            start = packet.stream_at
+            if packet.ordinal != ordinal:  # a copy is cut where its original was
+                begin, ordinal = start if end < 0 else end, packet.ordinal
+                end = max((begin, start + size & MASK), key=lambda at: ahead(at, begin))
+            place = self._first_inside(start, start + size, max(0, ahead(begin, start)))
             if place is None:
                 return None
             return Change(shortened(packet, place - packet.stream_at), f"cut at byte {place}", place)
 
         return decide
 
-    def _first_inside(self, start: int, end: int) -> int | None:
-        """A place with bytes of the segment on both sides of it."""
+    def _first_inside(self, start: int, end: int, old: int) -> int | None:
+        """A place with bytes of the segment on both sides of it, of which `old` were sent before."""
         if self.every is not None:
-            place = (start // self.every + 1) * self.every
+            place = ((start + old) // self.every + 1) * self.every
             return place if place < end else None
         return min((place for place in self.at or () if start < place < end), default=None)

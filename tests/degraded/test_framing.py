@@ -70,7 +70,7 @@ def test_a_message_falls_apart(judge: Judge) -> None:
     """One message of 50 bytes, and each read gets 20 of them at most: the rest comes 200 ms later."""
     judged = judge("""
         workload: [tcp: {to: "tcp-server:8080", framing: raw, messages: 1, size: 50B}]
-        faults: [{on: client->tcp-server, cut: 20}]
+        faults: [{on: client->tcp-server, cut: {at: [20, 40]}}]
         checks: [reliability]
     """)
     assert reads(judged) == [20, 20, 10]
@@ -85,6 +85,16 @@ def test_a_message_that_is_larger_than_a_segment_comes_in_pieces(judge: Judge) -
     """)
     assert len(reads(judged)) > 1
     assert sum(reads(judged)) == 8192
+
+
+def test_a_segment_is_cut_once(judge: Judge) -> None:
+    """Seven places lie in each message: cut at each, TCP would double its time-out up to 25 s before the last byte."""
+    judged = judge("""
+        workload: [tcp: {to: "tcp-server:8080", framing: raw, messages: 3, size: 100B}]
+        faults: [{on: client->tcp-server, cut: 13}]
+        checks: [reliability, {retransmissions: {at_least: 3}}]
+    """)
+    assert len(reads(judged)) == 6
 
 
 @pytest.mark.parametrize(("framing", "port", "overhead"), [("line", 8081, 1), ("length2", 8082, 2)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lab.faults import Blackhole, Cut, Effect, Fault, Flap, Match, Partition
+from lab.faults import Blackhole, Cut, Duplicate, Effect, Fault, Flap, Match, Partition
 from tests.virtual_wire import (
     ACK,
     CLIENT,
@@ -89,7 +89,8 @@ DATA = b"0123456789"
 @pytest.mark.parametrize(
     ("fault", "starts", "arrives"),
     [
-        (Cut(every=4), [0, 4, 6, 8], [b"0123", b"0123", b"01", b"0123"]),
+        (Cut(every=4), [0, 4, 4, 12, 20], [b"0123", DATA[:8], DATA, DATA[:4], DATA[:4]]),
+        (Cut(every=4), [12, 0], [DATA[:4], DATA]),
         (Cut(at=(3, 7)), [0, 3, 7], [b"012", b"0123", DATA]),
         (Cut(at=(10,)), [0, 10, 9], [DATA, DATA, b"0"]),
     ],
@@ -108,6 +109,24 @@ def test_a_segment_is_cut_at_the_first_place_inside_it(
     ]
     first = wire.entries(TO_TCP)[1]
     assert (Effect.CHANGED in [act[1] for act in first.acts]) == (arrives[0] != DATA)
+
+
+def test_a_copy_is_cut_where_its_original_was() -> None:
+    wire = Wire()
+    wire.set(TO_TCP, Duplicate(every=2), Cut(every=4))
+    wire.send(tcp(flags=SYN, seq=999), tcp(DATA, PSH | ACK, seq=1000))
+    assert wire.frames(TCP_SERVER)[1:] == [tcp(DATA[:4], PSH | ACK, seq=1000)] * 2
+
+
+def test_a_stream_goes_on_beyond_4_gib() -> None:
+    """Where its offsets start again, a retransmission is still one: the segment before the wrap comes twice."""
+    wire = Wire()
+    wire.set(TO_TCP, Cut(every=4))
+    wire.send(tcp(flags=SYN, seq=999))
+    for at in (2**31 + 2**30, 2**32 - 6, 2**32 - 2, 4):
+        wire.send(tcp(DATA, PSH | ACK, seq=(1000 + at) % 2**32))
+    sizes = [len(frame) - 54 for frame in wire.frames(TCP_SERVER)[1:]]
+    assert sizes == [4, 2, 10, 8]
 
 
 def test_a_cut_takes_the_fin_with_it_and_leaves_what_is_too_short() -> None:
