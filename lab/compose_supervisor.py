@@ -42,6 +42,8 @@ START_SECONDS = 120.0
 FINISH_SECONDS = 300.0
 """What inferring the ledger of a long netem run may take."""
 DRAIN_SECONDS = 1
+NEWS_SECONDS = 1.0
+"""How long after its sidecar's end the news of a node's own end may take."""
 _SIGNAL = "signal"
 _PORT_TAKEN = ("port is already allocated", "address already in use")
 
@@ -332,6 +334,24 @@ class Supervisor(Holder):
         facts = json.loads(data)
         if not self._stopping:
             self._container_failed(facts.get(project.SERVICE_LABEL, facts.get("name")), facts.get("exitCode"))
+
+    def failed(self, reason: str, part: str | None = None) -> str:
+        """A sidecar ends with its node, and the news of its end may come first: then the node is why."""
+        for node in [one.name for one in self._plan.nodes] if self._failure is None else ():
+            if part == plug_of(node) or f"the sidecar of {node} is gone" in reason:
+                deadline = time.monotonic() + NEWS_SECONDS
+                while (code := self._exit_status(node)) is None and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                if code is not None:
+                    return self._container_failed(node, code)
+        return super().failed(reason, part)
+
+    def _exit_status(self, service: str) -> int | None:
+        """None while it runs, and where nobody can say."""
+        try:
+            return dict(self._project.ended(self._client)).get(service)
+        except NO_ANSWER:
+            return None
 
     def _container_failed(self, service: str, code: object) -> str:
         """Note which container ended, how, and what it said last; returns why the lab ends."""
