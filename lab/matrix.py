@@ -161,12 +161,7 @@ CONDITIONS = (
         instead={whose: (entry,) for whose, entry in NARROW.items()},
         workload=QUEUED,
     ),
-    # The way back is cut first, for else the other end is silent, and nobody sees that it is cut off too.
-    Condition(
-        "partition",
-        "cut, both ways",
-        (_entry("back", CUT, partition=True), _entry("there", "500ms", partition=True) | {"at": "500ms"}),
-    ),
+    _one("partition", "cut, both ways", "both", CUT, partition=True),
     _one("asymmetric-partition", "cut, the way back only", "back", CUT, partition=True),
     Condition(
         "blackhole",
