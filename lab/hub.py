@@ -254,9 +254,10 @@ class Hub:
             case "set" | "show" | "flush" | "note":
                 return self._running().order(dict(order))
             case "toxiproxy":
-                return self._plugs["toxiproxy"].ask("call", **{key: order[key] for key in ("method", "path", "body")})[
-                    0
-                ]
+                if "toxiproxy" not in self._plugs:
+                    raise LabFailure("the sidecar of toxiproxy is gone")
+                call = {key: order[key] for key in ("method", "path", "body")}
+                return self._plugs["toxiproxy"].ask("call", **call)[0]
             case "status":
                 return self.status()
             case "closed-ports":

@@ -297,6 +297,15 @@ def test_orders_that_make_no_sense_are_refused_and_it_goes_on(hub: Hub) -> None:
     assert hub.controller.ask("set") == {"error": "this engine does nothing", "kind": "UsageError"}
 
 
+def test_toxiproxy_is_asked_in_its_own_node(hub: Hub) -> None:
+    question = {"method": "GET", "path": "/proxies", "body": None}
+    assert "sidecar of toxiproxy is gone" in hub.controller.ask("toxiproxy", **question)["error"]
+    plug = hub.plug("toxiproxy", call={"status": 200, "text": "{}"})
+    hub.controller.start(Node("toxiproxy", "02:1a:b0:00:00:04", "10.0.0.4", "fd00::4"))
+    assert hub.controller.ask("toxiproxy", **question) == {"status": 200, "text": "{}"}
+    assert plug.orders[-1] == {"do": "call", **question}
+
+
 def test_what_never_came_to_the_engine_is_counted_at_the_end(hub: Hub) -> None:
     hub.plug("a", lost={"lost": 3})
     hub.plug("b")
