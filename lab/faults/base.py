@@ -91,7 +91,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Overtake:
-    """Skip the latency of this path: the packet leaves at once, ahead of those that wait."""
+    """Skip the latency and the rate of this path: the packet leaves at once, ahead of those that wait."""
 
     reason: str
 

@@ -56,7 +56,8 @@ class Latency(Fault):
     as iproute2's table). A packet never leaves before what was asked: the delay without jitter; delay - jitter where
     that is uniform, delay - 0.58 jitter for pareto; never less than 0, which is all that is sure of normal.
     `correlation_percent` mixes in the flow's last draw, as tc-netem(8) does; it narrows the spread.
-    With jitter or a trace a packet may overtake another, as under netem; each flow runs through a trace by itself.
+    With jitter or a trace a packet may overtake another, as under netem, but not where a rate for all packets stands on
+    the path: its queue keeps the order. Each flow runs through a trace by itself.
     Packets that `match` leaves out don't wait for those that it delays.
     """
 

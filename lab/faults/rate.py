@@ -23,7 +23,7 @@ class Rate(Fault):
     In any time t no more than burst + rate * t leaves. What counts is the frame: IP packet and Ethernet header, without
     a check sequence. What does not fit into the queue (`limit_packets`, or `limit_bytes` where given) is dropped, as a
     queue drop; so is a frame larger than the burst (tc-tbf(8)). All flows of the path share it; packets that `match`
-    leaves out pass by its queue.
+    leaves out pass by its queue, and so does one that `reorder` sends ahead (tc-netem(8)).
     """
 
     kind: ClassVar[str] = "rate"

@@ -13,9 +13,9 @@ from lab.units import Percent
 
 
 class Reorder(Fault):
-    """Two ways. `percent`, with `gap`, as tc-netem(8): a packet skips the latency of its path, so it needs one there;
-    of every `gap` packets only the last may. Or `hold`: packets of these numbers in their flow wait until `passes`
-    later packets of the flow have been delivered.
+    """Two ways. `percent`, with `gap`, as tc-netem(8): a packet skips latency and rate of its path (the first must be
+    there); of every `gap` packets only the last may. Or `hold`: packets of these numbers in their flow wait until
+    `passes` later packets of the flow have been delivered.
     """
 
     kind: ClassVar[str] = "reorder"

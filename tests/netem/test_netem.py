@@ -267,3 +267,24 @@ def test_the_same_seed_drops_the_same_packets(
     drops = [[packet.ordinal for packet in one.on(PATH) if packet.dropped] for one in (first, second)]
     assert drops[0] == drops[1]
     assert 20 < len(drops[0]) < 80
+
+
+def test_jitter_before_a_rate_reorders_nothing(bench: Bench) -> None:
+    """With a rate, sch_netem sends no packet before the last in its queue; the wire means the same."""
+    bench.lab.set_faults(PATH, Latency(delay_ms=20, jitter_ms=10), Rate(rate_kbit=20_000))
+    _, received = bench.send(PATH, count=300, gap_ms=2)
+    evidence = bench.down()
+    agrees(evidence, received)
+    assert [number for number, _ in received] == list(range(300))
+
+
+def test_what_reorder_sends_ahead_skips_the_rate_too(bench: Bench) -> None:
+    """At 50 kbit/s a frame of 142 bytes takes 23 ms, so that three in four of a burst wait for long."""
+    bench.lab.set_faults(PATH, Latency(delay_ms=50), Rate(rate_kbit=50), Reorder(percent=100, gap=4))
+    _, received = bench.send(PATH, count=40, gap_ms=1)
+    bench.down()
+    order = [number for number, _ in received]
+    assert sorted(order) == list(range(40))
+    ahead = [number for number in range(40) if number % 4 == 3]
+    assert [number for number in order if number in ahead] == ahead
+    assert order.index(39) < order.index(10)

@@ -1,9 +1,10 @@
 """Faults as netem's options. What netem can't do is refused here, by name, before anything is started.
 
-Where netem means something a little different than the wire by the same fault, this is how:
-burst-loss has one state for the path, not one for each flow; corrupt flips a bit anywhere in the frame, headers
-included; of a packet that is duplicated and lost at once one copy stays; rate counts each frame's own time on the link
-also when the link is idle, so it has no burst; one queue holds what is delayed and what waits for the link.
+Where netem means something a little different than the wire by the same fault, this is how (net/sched/sch_netem.c):
+burst-loss has one state for the path, not one for each flow, and so have reorder's gap and a delay's correlation;
+corrupt flips a bit anywhere in the frame, headers included; of a packet that is duplicated and lost at once one copy
+stays; rate counts each frame's own time on the link also when the link is idle, so it has no burst; one queue holds
+what is delayed and what waits for the link.
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
     for number in range(transit.step, len(steps)):
         active, selected, decide = steps[number]
         transit.step = number
-        if active.is_link and not passage.at_link and _waits_for_link(passage, transit):
+        if active.is_link and transit.overtakes:
+            continue
+        if active.is_link and not passage.at_link and _waits_for_link(passage, transit, active, selected is None):
             return
         at = transit.due - active.since
         verdict = decide(transit.packet, at) if selected is None or selected(transit.packet, at) else None
@@ -60,10 +62,20 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
         transit.drop("replay", _AS_RECORDED.reason)
 
 
-def _waits_for_link(passage: Passage, transit: Transit) -> bool:
-    """A packet meets the link when it gets there; in order: after all that was on its way when the faults changed."""
-    if not passage.path.may_reorder:
-        transit.due = max(transit.due, passage.path.floor)
+def _waits_for_link(passage: Passage, transit: Transit, active: Active, is_for_all: bool) -> bool:
+    """A packet meets the link when it gets there; in order: after all that was on its way when the faults changed.
+
+    A link that all packets take is one queue, which they join as they come (sch_netem: with a rate, none is sent before
+    the last in the queue), so that jitter before it reorders nothing.
+    """
+    path = passage.path
+    if is_for_all:
+        behind = path.link_due - transit.due
+        if behind > 0:
+            _delay(passage, transit, active, Delay(behind, "in order"))
+        path.link_due = transit.due
+    if not path.may_reorder:
+        transit.due = max(transit.due, path.floor)
     transit.before_link = transit.due > passage.now or transit.passes_left > 0
     return transit.before_link
 

@@ -72,7 +72,8 @@ class PathState:
     """One directed path: its flows, its faults and what waits on it.
 
     `backward` is what the faults of the way there do on this one. `last_due` is when the last of its packets leaves,
-    `floor` what that was when the faults last changed. On a `watched` path, or on its way back, connections are reset.
+    `link_due` when the last one gets to its link, `floor` what `last_due` was when the faults last changed. On a
+    `watched` path, or on its way back, connections are reset.
     """
 
     name: str
@@ -87,6 +88,7 @@ class PathState:
     may_reorder: bool = False
     waiting: int = 0
     last_due: int = 0
+    link_due: int = 0
     floor: int = 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lab.faults import Effect, Latency, Match, Rate
+from lab.faults import Effect, Latency, Match, Rate, Reorder
 from tests.virtual_wire import MS, TO_UDP, Wire, tcp, udp
 
 KILOBYTE = udp(bytes(1000 - 42))
@@ -88,16 +88,38 @@ def test_the_link_comes_after_the_delay() -> None:
     assert times(wire) == [100, 586, 1586]
 
 
-def test_behind_jitter_packets_queue_as_they_come() -> None:
-    """The first is delayed by 90 ms, the second by 10: the second takes the burst, the first what is left."""
+def test_behind_jitter_packets_queue_in_the_order_in_which_they_were_sent() -> None:
+    """As in sch_netem: the first is delayed by 90 ms, the second by 10, so that it waits for the first at the link."""
     wire = Wire()
     wire.set(TO_UDP, Latency(trace=(90, 10)), Rate(rate_kbit=8, limit_packets=1))
     wire.send(KILOBYTE, KILOBYTE, KILOBYTE)
-    assert times(wire) == [10, 496]
+    assert times(wire) == [90, 576]
     first, second, third = wire.entries(TO_UDP)
-    assert [act[1] for act in first.acts] == [Effect.DELAYED, Effect.DELAYED]
-    assert (first.delay, first.copies, second.acts[1:], second.decision) == (496 * MS, 1, (), "goes on")
+    assert [act[1:] for act in second.acts[1:]] == [(Effect.DELAYED, "in order"), (Effect.DELAYED, "queue")]
+    assert (second.delay, second.copies, first.acts[1:], first.decision) == (576 * MS, 1, (), "goes on")
     assert (third.decision, third.copies, third.left) == ("dropped", 0, [])
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal", "pareto"])
+def test_jitter_before_a_rate_reorders_nothing(distribution: str) -> None:
+    """A thousand packets, one each ms, with 20 +- 5 ms before a link that never fills: without it some 400 overtake."""
+    latency = Latency.model_validate({"delay_ms": 20, "jitter_ms": 5, "distribution": distribution})
+    for faults, ordered in (((latency,), False), ((latency, Rate(rate_kbit=50_000)), True)):
+        wire = Wire()
+        wire.set(TO_UDP, *faults)
+        for number in range(1000):
+            wire.send(udp(b"%d" % number), at=number * MS)
+        wire.finish()
+        order = [int(frame[42:]) for frame in wire.frames(wire.core.nodes[2])]
+        assert (order == sorted(order)) == ordered and len(order) == 1000
+
+
+def test_what_reorder_sends_ahead_skips_the_rate_too() -> None:
+    """As in sch_netem: it stands in front of the queue, and takes nothing of the rate."""
+    wire = Wire()
+    wire.set(TO_UDP, Latency(delay_ms=50), Rate(rate_kbit=8), Reorder(percent=100, gap=3))
+    wire.send(*[KILOBYTE] * 4)
+    assert times(wire) == [0, 50, 536, 1536]
 
 
 @pytest.mark.parametrize(
