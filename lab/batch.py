@@ -26,6 +26,18 @@ Running = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """A scenario's name -> for as long as it runs; what it yields takes words on what it does just now."""
 
 
+LABS_PER_PROCESSOR = {"netns": 4, "compose": 1}
+"""On 2 processors the whole matrix took 17 minutes one lab after the other, and 219 s with 8 labs; verdicts were equal.
+A lab in containers keeps its processor busy while it comes up and goes down."""
+MOST_JOBS = 64
+
+
+def bearable(scenarios: int, runtime: str) -> int:
+    """How many labs this machine bears at once, and not more than there are scenarios: the default of `--jobs`."""
+    processors = len(os.sched_getaffinity(0))
+    return max(1, min(scenarios, processors * LABS_PER_PROCESSOR[runtime], MOST_JOBS))
+
+
 def run_all(
     scenarios: Sequence[Scenario], options: runner.Options, jobs: int, running: Running
 ) -> Iterator[tuple[int, RunResult]]:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from lab import compare as compare_
 from lab import control, matrix, runner, stack
-from lab.batch import run_all
+from lab.batch import LABS_PER_PROCESSOR, MOST_JOBS, bearable, run_all
 from lab.checks import Verdict
 from lab.cli_live import capture, lab_name, top
 from lab.cli_look import inspect
@@ -58,6 +58,13 @@ GRID_WIDTH = 160
 """Columns of the grid where it goes to no terminal."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    help="Labs at the same time. [default: what the machine bears: "
+    + ", ".join(f"{count} a processor on {runtime}" for runtime, count in LABS_PER_PROCESSOR.items())
+    + "]",
+)
 trust_option = click.option(
     "--trust", is_flag=True, help="Let programs in nodes do on this host what you may (docs/isolation.md)."
 )
@@ -404,7 +411,7 @@ def scenarios(as_json: bool) -> None:
 @click.option("--runtime", type=click.Choice([*RUNTIMES]), default="netns", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; the scenario's or random if not given.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Labs at the same time.")
+@jobs_option
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
 @click.option("--junit", type=click.Path(path_type=FilePath, dir_okay=False), help="Write JUnit XML to this file.")
 @click.option("--markdown", type=click.Path(path_type=FilePath, dir_okay=False), help="Write Markdown to this file.")
@@ -416,7 +423,7 @@ def run(
     runtime: str,
     engine: str,
     seed: int | None,
-    jobs: int,
+    jobs: int | None,
     out: FilePath,
     junit: FilePath | None,
     markdown: FilePath | None,
@@ -434,6 +441,7 @@ def run(
     chosen = [one for name in names for one in _chosen(name)]
     _check_files({"--junit": junit, "--markdown": markdown}, out)
     options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out, trust=trust)
+    jobs = jobs or _bearable(len(chosen), runtime)
     in_grid = sum(cell is not None for _, cell in chosen) > 1
     started = time.monotonic()
     found: dict[int, RunResult] = {}
@@ -452,6 +460,13 @@ def run(
         width = console.width if console.is_terminal else GRID_WIDTH
         told(lambda: Terminal(width=width).print(grid(placed)))
     _conclude(results, told, as_json, time.monotonic() - started, lost)
+
+
+def _bearable(scenarios: int, runtime: str) -> int:
+    jobs = bearable(scenarios, runtime)
+    if jobs > 1:
+        say(f"running {scenarios} scenarios, {jobs} at the same time; --jobs 1: one after the other")
+    return jobs
 
 
 def _chosen(name: str) -> list[tuple[Scenario, Cell | None]]:
@@ -476,11 +491,16 @@ def _check_files(files: dict[str, FilePath | None], out: FilePath) -> None:
 @click.argument("protocols", nargs=-1, type=click.Choice(compare_.PROTOCOLS))
 @click.option("--loss", "losses", multiple=True, metavar="PERCENT", help="Such as 5%; repeatable. [0, 1, 5, 10, 30%]")
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Labs at the same time.")
+@jobs_option
 @click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
 @as_json
 def compare(
-    protocols: tuple[str, ...], losses: tuple[str, ...], seed: int | None, jobs: int, out: FilePath, as_json: bool
+    protocols: tuple[str, ...],
+    losses: tuple[str, ...],
+    seed: int | None,
+    jobs: int | None,
+    out: FilePath,
+    as_json: bool,
 ) -> None:
     """Measure TCP against UDP: the same messages over both, with more and more loss. Prints a table in Markdown."""
     percents = [_quantity("--loss", loss, PERCENT, "5%") for loss in losses] or compare_.LOSSES_PERCENT
@@ -489,6 +509,7 @@ def compare(
     cells = [(protocol, loss) for loss in percents for protocol in (protocols or compare_.PROTOCOLS)]
     _check_files({}, out)
     options = runner.Options(seed=seed, out=out)
+    jobs = jobs or _bearable(len(cells), options.runtime)
     rows: dict[int, compare_.Measured] = {}
     with progress(len(cells), Terminal(stderr=True)) as shown:
         for number, result in run_all([compare_.scenario(*cell) for cell in cells], options, jobs, shown.running):
