@@ -22,7 +22,13 @@ from tests.conftest import RanOn
 
 LAB = [sys.executable, "-m", "lab"]
 TALK = 'about: x\nworkload: [{tcp: {to: "tcp-server:8082", framing: length2, messages: 5}}]\n'
+OWN = "about: x\nserver: {image: fault-lab/node, port: 9000, ready: {within: 5s}, command: [%s]}\n" + TALK[9:].replace(
+    "tcp-server:8082", "server:9000"
+)
 SCENARIOS = {
+    "ends": OWN % "python3, -c, 'raise SystemExit(4)'" + "checks: [reliability]\n",
+    "unreached": OWN % "python3, -m, http.server, '9000', --bind, 127.0.0.1" + "checks: [reliability]\n",
+    "no-program": OWN % "no-such-server" + "checks: [reliability]\n",
     "pass": TALK + "checks: [reliability]\n",
     "fail": TALK + "checks: [{handshake: {at_least: 5s}}]\n",
     "unproven": TALK + "checks: [reliability]\nfaults: [{on: client->tcp-server, drop: {payload: never-said}}]\n",
@@ -74,6 +80,9 @@ ROWS = [
         before=full("4k", "(head -c 9999 /dev/zero >full/fill) 2>/dev/null;")),
     Row("no lab on a disk that is full", "up --name NAME --out full/evidence", 5, "No space left on device; make room",
         before=full("4k", "(head -c 9999 /dev/zero >full/fill) 2>/dev/null;")),
+    Row("FAIL, of a server that ends at its start", "run ends.yaml", 1, out="server ended (exit status 4)"),
+    Row("a server that nobody reaches", "run unreached.yaml", 3, out="INCONCLUSIVE"),
+    Row("a server's program that is not there", "run no-program.yaml", 2, "no-such-server"),
     Row("no such scenario", "run no-such-scenario", 2, "lab: no scenario 'no-such-scenario'"),
 ]  # fmt: skip
 EVERYWHERE = [
