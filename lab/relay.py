@@ -3,7 +3,7 @@
 The supervisor of a netns lab forks one inside each node that publishes. A socket keeps the network namespace that it
 was made in, so what arrives on the host's 127.0.0.1 goes on from the node, through its `eth0`, the wire and its
 faults. Half-closes and resets are passed on, as both ends must see them. In a Compose lab it is the client's own
-program, and Docker publishes its ports:
+program, and Docker publishes its ports (its proxy makes a reset the end of the stream):
 
     python -m lab.relay tcp/8080=10.77.0.3:8080 udp/10053=10.77.0.5:53
 """

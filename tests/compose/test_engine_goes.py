@@ -177,3 +177,21 @@ def test_evidence_that_cannot_be_saved_is_not_removed(rig: Rig) -> None:
     (rig.folder / "aside").rename(evidence)
     assert rig.lab("down").returncode == 0
     rig.check_saved()
+
+
+def test_a_run_whose_engine_goes_away_says_so(engine: Any, ran_on: RanOn, tmp_path: Path) -> None:
+    ran_on("compose", "wire")
+    door = Door(tmp_path / "docker.sock")
+    argv = [sys.executable, "-m", "lab.cli", "run", "tcp-loss", "--runtime", "compose", "--out", str(tmp_path / "runs")]
+    env = {**os.environ, "DOCKER_HOST": f"unix://{door.path}"}
+    run = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    project = f"fault-lab-run-{run.pid}-"
+    assert wait_for(lambda: run.poll() is not None or bool(pids("docker", "exec", "lab.line", f"run-{run.pid}")))
+    door.shut()
+    out, err = run.communicate(timeout=SECONDS)
+    assert run.returncode == 3, out + err
+    assert "Docker engine" in out + err
+    assert "Traceback" not in out + err
+    door.open()
+    ours = {"name": project}
+    assert wait_for(lambda: not engine.containers.list(all=True, filters=ours, ignore_removed=True))
