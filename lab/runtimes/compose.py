@@ -192,7 +192,7 @@ def _stand_up(
 def _guest(guest: Guest, client: Any) -> OwnService:
     """As a Compose service. UsageError where it can live in no container, MissingCapability without its image.
 
-    An image may use half of the engine's memory; a Compose file says itself what its service may use.
+    It may use half of the engine's memory, where its Compose file sets no limit; an image gains no privileges.
     """
     if guest.compose_file is not None:
         file = Path(guest.compose_file).resolve()
@@ -201,8 +201,7 @@ def _guest(guest: Guest, client: Any) -> OwnService:
         own = read_service(file, guest.service or "")
         fix = f"docker compose -f {guest.compose_file} build {guest.service}, or docker pull {own.settings['image']}"
     elif guest.image is not None:
-        limits = {"mem_limit": client.info()["MemTotal"] // 2, "pids_limit": MOST_PROCESSES}
-        own = OwnService({"image": _literal(guest.image), **limits})
+        own = OwnService({"image": _literal(guest.image), "security_opt": ["no-new-privileges"]})
         fix = f"docker pull {guest.image}, or docker build -t {guest.image} ."
     else:
         raise UsageError(f"{guest.node} is a command; expected image or compose for runtime compose; use netns")
@@ -213,8 +212,9 @@ def _guest(guest: Guest, client: Any) -> OwnService:
         raise MissingCapability("images", f"{guest.node}: the Docker engine has no image {image}", fix) from error
     except docker.errors.APIError as error:
         raise UsageError(f"{guest.node}: {image!r} is no image: {error.explanation}") from error
+    limits = {"mem_limit": client.info()["MemTotal"] // 2, "pids_limit": MOST_PROCESSES}
     return replace(
-        own, settings=own.settings | ({"command": [_literal(one) for one in guest.argv]} if guest.argv else {})
+        own, settings=limits | own.settings | ({"command": [_literal(one) for one in guest.argv]} if guest.argv else {})
     )
 
 
