@@ -35,7 +35,7 @@ FIRST_SOURCE_PORT = 20_000
 PORTS_PER_WORKLOAD = 500
 KILL_SECONDS = 5.0
 BEGIN_SECONDS = 10.0
-"""How long to wait for a workload's first packet: one that sends none for so long has begun all the same."""
+"""How long to wait for a workload's first packet: after that the time-out and the toxics' times count all the same."""
 _numbers = itertools.count(1)
 
 
