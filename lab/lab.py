@@ -344,13 +344,18 @@ class Lab:
 
         With `for_ms`, at most a day, the engine itself clears the path after that time, whatever becomes of this
         process. `later` is what it makes of the path at which time, in ms from the next packet that any node sends.
+        LabFailure where the engine's answer shows anything else on the path than what was asked.
         """
         for step in (faults, *(faults_then for _, faults_then in later)):
             check_composition(step)
         if for_ms is not None and not 0 <= for_ms <= LONGEST_MS:
             raise UsageError(f"faults for {for_ms:g}ms: expected 0ms to {LONGEST_MS:g}ms (a day)")
         for one in self._paths(path):
-            control.ask(self.name, set_order(str(one), faults, for_ms, later))
+            answer = control.ask(self.name, set_order(str(one), faults, for_ms, later))[0]
+            shown = [fault_from_json(fault) for fault in answer["faults"].get(str(one), ())]
+            if sorted(map(repr, shown)) != sorted(map(repr, faults)):
+                asked, there = (", ".join(fault.describe() for fault in some) or "nothing" for some in (faults, shown))
+                raise LabFailure(f"{one}: {asked} was asked for, and the engine says that {there} stands there")
 
     def faults(self) -> dict[str, tuple[Fault, ...]]:
         """What is on each faulted path now, as the engine says."""

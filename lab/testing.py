@@ -13,6 +13,7 @@ from lab.checks import Verdict, run_check
 from lab.errors import UsageError
 from lab.evidence.evidence import Evidence
 from lab.evidence.reader import read_ledger
+from lab.faults import Fault, fault_to_json
 from lab.lab import Lab
 from lab.problems import problems
 from lab.runtimes.base import Guest
@@ -38,6 +39,8 @@ class TestedLab(Lab):
     """A `Lab` for one test, whose evidence says at the end what the test proved."""
 
     __test__ = False  # it is no test, whatever its name makes pytest think
+    _asked: frozenset[tuple[str, str]] = frozenset()
+    """Path and fault of all that the test set, whatever the engine made of it."""
 
     @classmethod
     def for_test(cls, name: str, *, guest: Guest | None, evidence: Path, **wishes: Any) -> Self:
@@ -57,16 +60,23 @@ class TestedLab(Lab):
                 return host, int(number)
         raise UsageError(f"no {protocol} port {port} of this lab can be reached from outside")
 
+    def set_faults(self, path: str, *faults: Fault, **wishes: Any) -> None:
+        """As `Lab.set_faults`; what was set must be in the ledger at the end."""
+        super().set_faults(path, *faults, **wishes)
+        self._asked |= {(str(way), str(fault_to_json(fault))) for way in self._paths(path) for fault in faults}
+
     def unproven(self, evidence: Path) -> str | None:
         """After the end: what keeps the test from having proven anything under its faults; None where nothing does.
 
-        Which faults and toxics there were, the ledger knows, whoever set them. LabFailure where it can't be read.
+        Which faults and toxics there were, the ledger knows, whoever set them, and no fewer than the test asked for.
+        LabFailure where it can't be read.
         """
         ledger = read_ledger(evidence / "ledger.bin")
         everything = Evidence(evidence, toxics=ledger.toxics)
-        faulty = bool(ledger.faults or ledger.toxics)
+        faulty = bool(ledger.faults or ledger.toxics or self._asked)
+        seen = run_check("fault_seen", {"expected": len(self._asked)}, everything)
         told = []
-        for check in (run_check("fault_seen", {}, everything), run_check("ledger", {}, everything)):
+        for check in (seen, run_check("ledger", {}, everything)):
             if check.verdict != Verdict.PASS and (faulty or check.verdict == Verdict.FAIL):
                 told.append(f"{check.name}: {check.verdict}: {check.summary}")
         if self.end is not None and "failed" in self.end:

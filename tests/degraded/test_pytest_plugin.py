@@ -78,6 +78,19 @@ def test_unproven(lab):
     ask(lab.address(9000))
 """,
 }
+DEAF = """
+from lab import control
+
+def test_deaf(lab, monkeypatch):
+    real = control.ask
+
+    def deaf(name, order, *more):
+        return ({answer}, []) if order["do"] == "set" else real(name, order, *more)
+
+    monkeypatch.setattr(control, "ask", deaf)
+    with lab.fault("client->server", Loss(every=5)):
+        ask(lab.address(9000))
+"""
 TOXIC = """
 import sys
 from lab.faults.toxics import LatencyToxic
@@ -157,6 +170,30 @@ def test_a_fault_that_never_acted_is_an_error(body: str, needs_netns: None, tmp_
     assert "left no trace" in told
     (folder,) = kept(tmp_path)
     assert f"evidence: {folder}" in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "told"),
+    [
+        (
+            '{"faults": {}}',
+            {"failed": 1},
+            "was asked for, and the engine says that nothing stands there",
+        ),
+        (
+            '{"faults": {order["path"]: order["faults"]}}',
+            {"passed": 1, "error": 1},
+            "1 faults were asked for, 0 were set",
+        ),
+    ],
+)
+def test_an_engine_that_is_deaf_is_no_proof(
+    answer: str, expected: dict[str, int], told: str, needs_netns: None, tmp_path: Path
+) -> None:
+    """One that says so, and one that pretends."""
+    counts, said = outcome(DEAF.replace("{answer}", answer), tmp_path)
+    assert counts == expected, said
+    assert told in said
 
 
 @pytest.mark.parametrize(("port", "expected"), [(8082, {"passed": 1}), (8080, {"passed": 1, "error": 1})])
