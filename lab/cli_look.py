@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from lab.cli_live import follow_lab
 from lab.errors import LabFailure, MissingCapability, UsageError
 from lab.faults.base import Effect
 from lab.look.happenings import Wanted
 from lab.look.protocols import PROTOCOLS
-from lab.printing import Terminal, echo, echo_json
+from lab.printing import Terminal, Text, echo, echo_json
 from lab.units import DURATIONS_MS, parse_quantity
 
 if TYPE_CHECKING:

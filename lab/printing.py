@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
+import rich.text
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+
+_ESCAPES = re.compile(r"\\(?:ud[89ab]..\\ud[c-f]..|u(d[89a-f]..)|.)")
+"""Of JSON in ASCII; in the group is half of a surrogate pair that has no other half."""
 
 
 def printable(text: str) -> str:
@@ -28,12 +33,26 @@ def _numbered(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+class Text(rich.text.Text):
+    """rich's, which of itself drops BEL, BS, VT, FF and CR without a word."""
+
+    def __init__(self, text: str = "", style: str = "", **options: Any) -> None:
+        super().__init__(printable(text), style, **options)
+
+    def append(self, text: rich.text.Text | str, style: Any = None) -> Self:
+        super().append(printable(text) if isinstance(text, str) else text, style)
+        return self
+
+
 class Terminal(Console):
     """A rich Console whose own styles and cursor moves go out as they are, and all text printable."""
 
     def on_broken_pipe(self) -> None:
         """rich would end the program, with status 1."""
         raise
+
+    def render_str(self, text: str, **options: Any) -> rich.text.Text:
+        return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -51,8 +70,13 @@ def say(text: str) -> None:
 
 
 def json_text(facts: Any, *, indent: int | None = 2) -> str:
-    """JSON in printable ASCII: of control characters it escapes all but DEL by itself (RFC 8259, 7)."""
-    return json.dumps(facts, indent=indent).replace("\x7f", "\\u007f")
+    """JSON in printable ASCII: of control characters it escapes all but DEL by itself (RFC 8259, 7).
+
+    A file name that is not UTF-8 has lone surrogates in Python, and readers refuse them (RFC 8259, 8.2): each is
+    in printable characters here already, `\\udcff`.
+    """
+    text = json.dumps(facts, indent=indent).replace("\x7f", "\\u007f")
+    return _ESCAPES.sub(lambda found: f"\\\\u{found[1]}" if found[1] else found[0], text)
 
 
 def echo_json(facts: Any, *, indent: int | None = 2) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rich.text import Text
-
 from lab.look.happenings import Happening
+from lab.printing import Text
 from lab.report.quantities import duration
 
 _PATH, _WORD, _WHAT = 26, 8, 28

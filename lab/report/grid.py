@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.table import Table
-from rich.text import Text
 
-from lab.printing import printable
+from lab.printing import Text, printable
 from lab.report.result import RunResult, worst_of
 from lab.report.text import COLOURS, summary
 

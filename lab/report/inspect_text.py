@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.text import Text
-
 from lab.look.flow_facts import FlowFacts
 from lab.look.ladder import Fate, Gap, Step
 from lab.look.overview import CaptureSize, Overview
 from lab.look.paths import PathFacts
+from lab.printing import Text
 from lab.report.ladder_text import about
 from lab.report.quantities import duration, size
 from lab.report.result import RunResult

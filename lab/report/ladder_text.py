@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from rich.text import Text
-
 from lab.faults.base import Effect
 from lab.look.ladder import Arrival, Deed, Fate, Gap, Ladder, Step
+from lab.printing import Text
 from lab.report.quantities import duration
 
 SMALLEST_WIDTH = 80

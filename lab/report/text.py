@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from lab.checks.base import CheckResult, Verdict
+from lab.printing import Text
 from lab.report.result import RunResult
 
 PROOF = "fault_seen"

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from lab.look.counts import Counts, Lately
+from lab.printing import Text
 
 UNKNOWN = "?"
 """For a rate before there is one."""
@@ -111,7 +112,7 @@ def as_json(view: View) -> dict[str, Any]:
     }
 
 
-def _told(view: View, path: str) -> Text:
+def _told(view: View, path: str) -> RenderableType:
     """`loss 5%`, and below it `120 packets, 1 connections, 6 dropped +2`."""
     counts, lately = view.paths.get(path, Counts()), view.lately.paths.get(path, Counts())
     told = [_event(field, getattr(counts, field), getattr(lately, field)) for field in _TOLD if getattr(counts, field)]

@@ -14,16 +14,15 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 from rich.table import Table
-from rich.text import Text
 
 from lab.checks.base import CheckResult, Finding, Verdict
 from lab.cli import cli
-from lab.printing import Terminal, json_text, printable
+from lab.printing import Terminal, Text, json_text, printable
 from lab.report.grid import markdown_report
 from lab.report.json_report import json_report, parse_report
 from lab.report.junit import junit_report
 from lab.report.result import RunResult
-from lab.report.result_file import keep
+from lab.report.result_file import keep, read_result
 from lab.report.text import lines, show
 from tests.capture_bytes import enhanced, interface, names, section
 from tests.unit.checks.histories import datagrams, record
@@ -60,12 +59,14 @@ def test_a_terminal_keeps_its_own_styles_and_nobody_else_s(colours: bool) -> Non
         terminal.print(Text(text, "red"), soft_wrap=True, highlight=False)
         terminal.print(table)
         show(text, terminal)
+        terminal.print(text, soft_wrap=True, markup=False)
         return out.getvalue()
 
     ours = "\x1b[" in printed("text")
     assert ours == colours
     assert is_clean(re.sub("\x1b\\[[0-9;]*m", "", printed(NASTY)))
-    assert printed(NASTY).count("owned") == 3
+    seen = printed(NASTY)
+    assert [seen.count(one) for one in ("owned", "\\x07", "\\r", "\\x08", "\\x7f")] == [4] * 5
 
 
 def test_a_capture_of_anybody_s(tmp_path: Path) -> None:
@@ -85,6 +86,22 @@ def test_a_result_of_anybody_s(tmp_path: Path) -> None:
     keep(replace(RESULT, evidence=str(tmp_path)))
     done = CliRunner().invoke(cli, ["inspect", str(tmp_path)])
     assert is_clean(done.output) and "said " in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    "name", ["caf\udce9", "\ud83d alone", "\ude00\ud83d", "\\udce9 \\\udce9", "\\\\", "whole \U0001f600"]
+)
+def test_a_name_that_is_not_utf_8_leaves_json_readable(name: str, tmp_path: Path) -> None:
+    """RFC 8259, 8.2: lone surrogates, which Python has for the bytes of such a name."""
+    folder = tmp_path / name if name == "caf\udce9" else tmp_path
+    folder.mkdir(exist_ok=True)
+    record(folder, datagrams([b"one"]))
+    keep(replace(RESULT, about=name, error=name, evidence=str(folder)))
+    seen = re.sub("[\ud800-\udfff]", lambda one: f"\\u{ord(one[0]):x}", name)
+    result = read_result(folder)
+    assert result is not None and result.about == seen
+    assert json.loads(json_text({name: name})) == {seen: seen}
+    assert "not a result" not in CliRunner().invoke(cli, ["inspect", str(folder)]).output
 
 
 def test_each_report_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,4 +124,7 @@ def test_no_door_prints_past_it() -> None:
     for file in files:
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         called = {name.id for name in calls if isinstance(name, ast.Name)}
+        assert not re.search("import.* rich.text|from rich.text", file.read_text()), (
+            f"{file.name}: expected Text of ours"
+        )
         assert not called & {"print", "Console"}, f"{file.name}: expected echo, say or Terminal of lab.printing"
