@@ -173,7 +173,13 @@ class Supervisor(Holder):
             data = Path(self._order["forced_drops"]).read_bytes()
             plan = replace(plan, forced_drops=self._project.give(self._client, "forced-drops.json", data))
         waits = sum(service.within_s or 0.0 for service in plan.services)
-        self._ask({"do": "start", "plan": plan.to_json()}, START_SECONDS + waits)
+        try:
+            self._ask({"do": "start", "plan": plan.to_json()}, START_SECONDS + waits)
+        except LabFailure as error:
+            if self._failure is not None:
+                raise
+            words = [self._last_words(one.node) for one in plan.services if str(error).startswith(f"{one.name} ")]
+            raise LabFailure("".join([str(error), *words])) from error
         self._ports = self._project.ports(self._client)
 
     def _resolver(self) -> str | None:
@@ -355,13 +361,16 @@ class Supervisor(Holder):
 
     def _container_failed(self, service: str, code: object) -> str:
         """Note which container ended, how, and what it said last; returns why the lab ends."""
+        text = self.ended(service, f"exit status {code}", self._last_words(service), "container ")
+        return self.failed(text, service)
+
+    def _last_words(self, service: str) -> str:
+        """As `Processes.last_words`, of a container."""
         try:
             words = words_of(self._project.output(self._client, service, LAST_LINES))
         except NO_ANSWER:
             words = ""
-        file = self._folder / "log" / f"{service}.txt"
-        text = self.ended(service, f"exit status {code}", f"{words}; its output: {file}", "container ")
-        return self.failed(text, service)
+        return f"{words}; its output: {self._folder / 'log' / service}.txt"
 
     def _take(self, channel: socket.socket, order: dict[str, Any]) -> None:
         if order["do"] == "hold":

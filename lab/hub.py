@@ -116,12 +116,13 @@ class Hub:
         engine.start(plan, self._processes.fork)
         for service in plan.services:
             seconds = UP_SECONDS if service.within_s is None else service.within_s
+            began = time.monotonic()
             if closed := self._closed_ports(service, seconds):
-                raise LabFailure(service.not_up(closed, seconds))
+                raise LabFailure(service.not_up(closed, time.monotonic() - began))
         READY.touch()
 
     def _closed_ports(self, service: Service, seconds: float) -> dict[str, str]:
-        """Those of its ports on which it does not listen, once that time is over, and why they count as closed."""
+        """Those of its ports on which it does not listen, once there is no use in waiting, and why they count so."""
         assert self._plan is not None
         reach = service.reach(self._plan.nodes)
         answer, _ = self._plugs[service.node].ask("await-ports", ports=service.ports, reach=reach, within=seconds)

@@ -142,11 +142,11 @@ def _check_node() -> None:
 
 
 def _await_ports(ports: Sequence[str], reach: Sequence[Sequence[str]], seconds: float) -> dict[str, str]:
-    """Until all of them listen in this namespace, or the time is over; then, why each that does not. NodeGone."""
-    deadline = time.monotonic() + seconds
+    """Until all of them listen in this namespace, or they won't; then, why each that does not. NodeGone."""
+    patience = listening.Patience(seconds)
     while True:
         missing = listening.troubles(ports, reach)
-        if not missing or time.monotonic() > deadline:
+        if patience.ends(missing):
             return missing
         _check_node()
         time.sleep(PORT_SECONDS)

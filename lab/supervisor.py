@@ -114,16 +114,16 @@ class Supervisor(Holder):
 
     def _await_ports(self, service: Service) -> None:
         """Until each port of the service listens, as its node's own socket tables say."""
-        seconds = UP_SECONDS if service.within_s is None else service.within_s
-        deadline = time.monotonic() + seconds
+        patience = listening.Patience(UP_SECONDS if service.within_s is None else service.within_s)
         while True:
             self._processes.step(0)
             if service.name in self._ended or self._stopping:
                 raise LabFailure(self._failure or f"{service.name} stopped while the lab came up")
             missing = self._closed_ports(service)
-            if not missing:
-                return
-            if time.monotonic() > deadline:
+            if patience.ends(missing):
+                if not missing:
+                    return
+                seconds = time.monotonic() - patience.began
                 raise LabFailure(service.not_up(missing, seconds) + self._processes.last_words(service.name))
             self._processes.step(_POLL_SECONDS)
 

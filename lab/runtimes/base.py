@@ -42,7 +42,7 @@ class Service:
 
     def not_up(self, why: Mapping[str, str], seconds: float) -> str:
         """That it did not come up, for people; `why` as `lab.runtimes.listening.troubles` says it."""
-        text = f"{self.name} {'; '.join(why.values())} ({seconds:g} s after its start)"
+        text = f"{self.name} {'; '.join(why.values())} ({seconds:.1f} s after its start)"
         if self.families is not None and any("does not listen" in one for one in why.values()):
             text += f"; a {self.name} that needs longer says so: ready: {{within: 60s}}"
         return text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct, pack
@@ -15,6 +16,9 @@ _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, _NLMSG_DONE, _NLMSG_ERR
 _HEADER, _ATTRIBUTE = Struct("=IHHII"), Struct("=HH")
 _DIAG_MESSAGE_BYTES = 72
 _SKV6ONLY = 11
+_WRONGLY = "listens only on "
+CERTAIN_SECONDS = 2.0
+"""A port that was listened on so long, and never where it is asked, stays so: a server opens its sockets together."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,24 @@ def troubles(ports: Sequence[str], reach: Sequence[Sequence[str]]) -> dict[str, 
             wanted = " or ".join([*sorted(wildcards), *missed[0]])
             places = ", ".join(sorted({str(one) for one in here}))
             asked = " or ".join(missed[0])
-            why[port] = f"listens only on {places}, and is asked at {asked}; it must listen on {wanted}"
+            why[port] = f"{_WRONGLY}{places}, and is asked at {asked}; it must listen on {wanted}"
     return why
+
+
+class Patience:
+    """How long a server's ports are waited for; times in seconds of time.monotonic()."""
+
+    def __init__(self, seconds: float, now: float | None = None) -> None:
+        self.began = time.monotonic() if now is None else now
+        self._end = self.began + seconds
+        self._wrong_since: dict[str, float] = {}
+
+    def ends(self, why: Mapping[str, str], now: float | None = None) -> bool:
+        """Whether to wait no longer after `troubles` said this: nothing is missing, time is over, or it stays so."""
+        now = time.monotonic() if now is None else now
+        wrong = [text for text in why.values() if text.startswith(_WRONGLY)]
+        self._wrong_since = {text: self._wrong_since.get(text, now) for text in wrong}
+        return not why or now > self._end or any(now - since > CERTAIN_SECONDS for since in self._wrong_since.values())
 
 
 def _address(text: str) -> str:

@@ -149,20 +149,24 @@ def test_what_a_runtime_can_not_hold_is_refused(
 
 
 LISTEN = "import socket as s, time; a = s.socket({kind}); a.bind(({host!r}, {port})); {more}; time.sleep(99)"
+SAYS_SO = "print('up', 'at', 'last', flush=True); "
+DAEMON = "import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); time.sleep(99)"
 TROUBLES = {
     "ends": ('raise SystemExit("no such config")', Verdict.FAIL, "ended (exit status 1)", "last words: no such config"),
-    "goes into the background": ("pass", Verdict.FAIL, "ended (exit status 0)", "keep it in the foreground"),
+    "goes into the background": (DAEMON, Verdict.FAIL, "ended (exit status 0)", "keep it in the foreground"),
     "elsewhere": (
-        LISTEN.format(kind="", host="", port=9001, more="a.listen()"),
+        SAYS_SO + LISTEN.format(kind="", host="", port=9001, more="a.listen()"),
         Verdict.INCONCLUSIVE,
         "server does not listen on tcp/9000, but on tcp 0.0.0.0:9001",
         "ready: {within: 60s}",
+        "last words: up at last; its output: ",
     ),
     "for itself alone": (
-        LISTEN.format(kind="", host="127.0.0.1", port=9000, more="a.listen()"),
+        SAYS_SO + LISTEN.format(kind="", host="127.0.0.1", port=9000, more="a.listen()"),
         Verdict.INCONCLUSIVE,
         "server listens only on 127.0.0.1:9000, and is asked at ",
         "it must listen on 0.0.0.0 or ",
+        "last words: up at last; its output: ",
     ),
 }
 
@@ -175,10 +179,12 @@ def test_one_that_does_not_come_up_says_why(
     """That it ended is what the run found out. One that other nodes do not reach was not tested."""
     request.getfixturevalue("needs_docker" if runtime == "compose" else "needs_netns")
     code, verdict, *words = TROUBLES[trouble]
-    server = f"command: [python3, -c, {json.dumps(code)}], image: fault-lab/node, ready: {{within: 10s}}"
+    within = "5s" if trouble == "elsewhere" else "60s"  # all others are told at once
+    server = f"command: [python3, -c, {json.dumps(code)}], image: fault-lab/node, ready: {{within: {within}}}"
     result = run(scenario(server, OURS, "reliability"), Options(runtime=runtime, out=tmp_path))
     assert result.verdict == verdict, "\n".join(lines(result))
     assert all(word in (result.error or "") for word in words), result.error
+    assert "(60." not in (result.error or "")
 
 
 @pytest.mark.parametrize(("family", "verdict"), [(4, Verdict.INCONCLUSIVE), (6, Verdict.PASS)])
@@ -190,7 +196,7 @@ def test_one_for_ipv6_alone_is_for_workloads_over_ipv6(
         "asyncio.start_server = lambda serve, host, port: real(serve, '::', port); "  # sets IPV6_V6ONLY
         f"sys.argv = ['x', '9000', 'right']; runpy.run_path({str(ECHO)!r}, run_name='__main__')"
     )
-    server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: 10s}}"
+    server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: 60s}}"
     workload = f"tcp: {{to: 'server:9000', framing: length2, messages: 20, family: {family}}}"
     result = run(scenario(server, workload, "reliability"), Options(out=tmp_path))
     assert result.verdict == verdict, "\n".join(lines(result))

@@ -79,6 +79,22 @@ def test_what_is_told(open_sockets: list[socket.socket]) -> None:
     assert f"tcp 127.0.0.1:{number[local]}" in told["tcp/1"]
 
 
+def test_a_wrong_listener_is_told_once_it_is_certain_and_one_that_is_late_never_early() -> None:
+    wrong, none = (
+        "listens only on 127.0.0.1:9, and is asked at 10.77.0.7",
+        "does not listen on tcp/9, but on tcp 0.0.0.0:8",
+    )
+
+    def told(steps: list[tuple[float, str]]) -> float | None:
+        patience = listening.Patience(20.0, now=0.0)
+        return next((at for at, text in steps if patience.ends({"tcp/9": text} if text else {}, at)), None)
+
+    assert told([(at / 10, wrong) for at in range(300)]) == pytest.approx(listening.CERTAIN_SECONDS + 0.1)
+    assert told([(at / 10, none) for at in range(300)]) == pytest.approx(20.1)
+    assert told([(0.0, none), (1.0, wrong), (2.9, wrong), (2.95, "")]) == 2.95, "a second socket, soon enough"
+    assert told([(0.0, wrong), (1.5, none), (2.1, wrong), (4.0, wrong), (4.2, wrong)]) == 4.2
+
+
 @pytest.mark.parametrize(
     ("families", "reach"), [(None, []), ((), [[*V4, *V6]]), ((4,), [V4]), ((6,), [V6]), ((4, 6), [V4, V6])]
 )
@@ -88,5 +104,5 @@ def test_a_service_is_reached_as_its_clients_ask(families: tuple[int, ...] | Non
     plan = Plan("a", "wire", 0, (NODE,), 24, 64, (service,), (), -1, -1, None)
     assert Plan.from_json(plan.to_json()) == plan
     told = service.not_up({"tcp/9000": "does not listen on tcp/9000"}, 5.0)
-    assert told.startswith("server does not listen on tcp/9000 (5 s after its start)")
+    assert told.startswith("server does not listen on tcp/9000 (5.0 s after its start)")
     assert ("ready: {within: 60s}" in told) == (families is not None)
