@@ -78,7 +78,9 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
     sent = _sent(evidence, workloads)
     if not sent:
         unclear.append(Finding(f"the workload sent nothing{client_errors(evidence)}", workloads[0].client_journal))
-    _compare(sent, there.sent, "sent by the client", "on the wire", wrong, workloads[0].client_journal)
+    cut_short = any(not evidence.journal_is_whole(one.client_journal) for one in workloads)
+    of_client = unclear if cut_short else wrong  # what a killed client did last, its journal need not say
+    _compare(sent, there.sent, "sent by the client", "on the wire", of_client, workloads[0].client_journal)
     why = kernel_drops(evidence, server)
     received, received_as = there.delivered, "delivered to the server"  # of one without a journal no more is known
     if journal:
@@ -90,7 +92,7 @@ def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Fin
         _compare(received, back.sent, received_as, "answered by it", wrong, "sent.pcapng", "" if journal else why)
         wrong += _foreign(evidence, workloads, back)
         why = "".join(kernel_drops(evidence, node) for node in dict.fromkeys(one.source for one in workloads))
-        lacking = unclear if back.crowded else wrong
+        lacking = unclear if back.crowded else of_client
         _compare(
             back.delivered, answers, "answers delivered", "received by the client", lacking, workloads[0].name, why
         )

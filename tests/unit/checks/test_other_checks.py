@@ -54,6 +54,22 @@ def test_datagrams_that_nothing_explains(received: Sequence[bytes], tmp_path: Pa
     assert udp_verdict(udp_history(tmp_path, received=received)) == Verdict.FAIL
 
 
+@pytest.mark.parametrize(("end", "verdict"), [(None, Verdict.INCONCLUSIVE), ("ok", Verdict.FAIL)])
+@pytest.mark.parametrize("last", ["invoke", "ok"])
+def test_what_a_killed_client_did_last_is_not_known(
+    last: str, end: str | None, verdict: Verdict, tmp_path: Path
+) -> None:
+    """Its datagram is on the wire, or the answer came to its node, and its journal ends before it says so."""
+    back = [udp(data, port=41_234, to=20_000, source=UDP_SERVER, target=CLIENT) for data in MESSAGES]
+    record(tmp_path, [*datagrams(MESSAGES), *back])
+    received = [line("datagram", "invoke", n=n, data=data) for n, data in enumerate(MESSAGES)]
+    write_journal(tmp_path, UDP.server_journal, received)
+    told = [line("message", phase, n=n, data=data) for n, data in enumerate(MESSAGES) for phase in ("invoke", "ok")]
+    told = told[:-1] if last == "ok" else [*told[:-2], line("message", "duplicate", data=MESSAGES[-1])]
+    write_journal(tmp_path, UDP.client_journal, told, end=end)
+    assert udp_verdict(Evidence(tmp_path, (UDP,))) == verdict
+
+
 @pytest.mark.parametrize(
     "faults",
     [
