@@ -6,6 +6,7 @@ Exit codes: 0 pass, 1 fail, 2 usage or bad file, 3 inconclusive or the lab broke
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -87,9 +88,12 @@ class _Commands(click.Group):
 
 
 def _ours(error: OSError) -> LabError:
-    """Files are written where their errors are dealt with: no room for a file without a name is none for the output."""
+    """Files are written where their errors are dealt with: no room for a file without a name is none for the output.
+
+    EBADF: standard output was closed when the command began (`lab.__main__`).
+    """
     made = of_system(error)
-    if isinstance(made, Unwritten) and error.filename is None:
+    if error.filename is None and (isinstance(made, Unwritten) or error.errno == errno.EBADF):
         return Unwritten(f"standard output: {error.strerror}")
     return made
 

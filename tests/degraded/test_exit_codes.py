@@ -42,6 +42,11 @@ def full(size: str, fill: str = "") -> list[str]:
     return [word % (size, fill) if "%s" in word else word for word in FULL]
 
 
+def closed(number: str) -> list[str]:
+    """The command starts without that standard stream, as some service managers start theirs."""
+    return ["sh", "-c", f'exec "$@" {number}>&-', "sh"]
+
+
 @dataclass(frozen=True)
 class Row:
     """One way in which a command ends. `says` stands in its last line on standard error, or its output where `out`."""
@@ -71,6 +76,10 @@ ROWS = [
         "PASS, but not all was written: standard output: No space left on device", to="/dev/full"),
     Row("FAIL that can't be printed", "run fail.yaml", 1,
         "FAIL, but not all was written: standard output: No space left on device", to="/dev/full"),
+    Row("PASS, and standard output is closed", "run pass.yaml", 5,
+        "PASS, but not all was written: standard output: Bad file descriptor", before=closed("1")),
+    Row("PASS, and standard error is closed", "run pass.yaml", 0, out="PASS", before=closed("2")),
+    Row("PASS, and standard input is closed", "run pass.yaml", 0, out="PASS", before=closed("0")),
     Row("PASS that nobody reads", "run pass.yaml pass.yaml", 141,
         "PASS, but not all was written: standard output: Broken pipe", to="nobody"),
     Row("FAIL that nobody reads", "run fail.yaml --json", 1,
@@ -88,6 +97,10 @@ ROWS = [
 EVERYWHERE = [
     Row("nothing up", "status --name NAME", 2, "lab: no lab"),
     Row("a list that can't be printed", "scenarios", 5, "standard output: No space left on device", to="/dev/full"),
+    Row("a list, and standard output is closed", "scenarios", 5, "standard output: Bad file descriptor",
+        before=closed("1")),
+    Row("JSON, and standard output is closed", "schema", 5, "standard output: Bad file descriptor", before=closed("1")),
+    Row("help, and standard output is closed", "--help", 5, "standard output: Bad file descriptor", before=closed("1")),
     Row("a list that nobody reads", "scenarios", 141, to="nobody"),
     Row("JSON that can't be printed", "schema", 5, "lab: standard output: No space left on device", to="/dev/full"),
     Row("help that nobody reads", "--help", 141, to="nobody"),
