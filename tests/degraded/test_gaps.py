@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from lab.checks import run_check
 from lab.evidence.evidence import Evidence
 from lab.faults import Latency
 from lab.lab import Lab
+from tests.conftest import RanOn
 
 STOPPED_SECONDS = 0.5
 CLIENT = (
-    *("python", "-m", "services", "udp-client", "--to", "udp-server:41234"),
+    *("-m", "services", "udp-client", "--to", "udp-server:41234"),
     *("--messages", "300", "--pace", "5ms", "--timeout", "3s"),
 )
 
@@ -30,17 +35,39 @@ def has_tap(pid: str) -> bool:
     return any(file.readlink() == Path("/dev/net/tun") for file in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def test_a_stopped_wire_makes_a_delay_inconclusive(tmp_path: Path, needs_netns: None) -> None:
-    with Lab.up(f"gaps-{os.getpid()}", evidence=tmp_path, seed=1) as lab:
+STOP = f"""
+import os, signal, time
+from pathlib import Path
+{inspect.getsource(engine_of)}
+{inspect.getsource(has_tap)}
+engine = engine_of(PARENT)
+os.kill(engine, signal.SIGSTOP)
+time.sleep({STOPPED_SECONDS})
+os.kill(engine, signal.SIGCONT)
+"""
+
+
+def stop_for_a_while(lab: Lab) -> None:
+    """The wire is a child of the supervisor or, in Compose, of the hub: process 1 of its container."""
+    status = lab.status()
+    there = ["docker", "exec", f"{status['project']}-hub-1", "python"] if "project" in status else [sys.executable]
+    code = STOP.replace("PARENT", "1" if "project" in status else str(status["supervisor_pid"]))
+    subprocess.run([*there, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("runtime", ["netns", "compose"])
+def test_a_stopped_wire_makes_a_delay_inconclusive(
+    runtime: str, request: pytest.FixtureRequest, ran_on: RanOn, tmp_path: Path
+) -> None:
+    request.getfixturevalue("needs_docker" if runtime == "compose" else "needs_netns")
+    ran_on(runtime, "wire")
+    with Lab.up(f"gaps-{os.getpid()}", runtime=runtime, evidence=tmp_path, seed=1) as lab:
         lab.set_faults("client->udp-server", Latency(delay_ms=20))
-        engine = engine_of(lab.status()["supervisor_pid"])
-        client = lab.popen("client", CLIENT)
+        client = lab.popen("client", (*lab.python(), *CLIENT))
         deadline = time.monotonic() + 20
         while lab.packets() < 100 and time.monotonic() < deadline:
             time.sleep(0.01)
-        os.kill(engine, signal.SIGSTOP)
-        time.sleep(STOPPED_SECONDS)
-        os.kill(engine, signal.SIGCONT)
+        stop_for_a_while(lab)
         client.wait(timeout=30)
         lab.await_quiet()
     evidence = Evidence(tmp_path)
