@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -230,8 +231,12 @@ class Supervisor(Holder):
         """What of the user's own keeps the containers from starting; None where it is the lab's."""
         said = words[-1].rpartition("unable to start container process: ")[2].removesuffix(": unknown") if words else ""
         said = said.strip().removeprefix("Error response from daemon: ")
-        if any(one in said for one in _PORT_TAKEN):
-            return UsageError(f"a port of this host that LAB_PORT_... asks for is taken: {said.rpartition('): ')[2]}")
+        port = re.search(r"127\.0\.0\.1:(\d+)", said) if any(one in said for one in _PORT_TAKEN) else None
+        asked = [
+            name for name, value in os.environ.items() if name.startswith("LAB_PORT_") and port and value == port[1]
+        ]
+        if port and asked:
+            return UsageError(f"{asked[0]}: port {port[1]} of 127.0.0.1 is taken; set another, or none for a free one")
         if self._order["guest"] is None:
             return None
         node = self._order["guest"]["node"]
