@@ -61,6 +61,8 @@ class PlugIn:
             raise LabFailure(f"the sidecar of {self.node} is gone: {error}") from error
         if answer is None:
             raise LabFailure(f"the sidecar of {self.node} is gone")
+        if "fix" in answer:
+            raise MissingCapability("docker", answer["error"], answer["fix"])
         if "error" in answer:
             raise LabFailure(f"the sidecar of {self.node} could not {do.replace('-', ' ')}: {answer['error']}")
         return answer, fds

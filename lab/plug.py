@@ -37,6 +37,13 @@ class NodeGone(Exception):
     """The node's container has ended: what is left here is an empty namespace."""
 
 
+_IPV6 = Path("/proc/sys/net/ipv6")
+_FIX = (
+    "set net.ipv6.conf.default.disable_ipv6 to 0 in the sysctls of its service; where the engine's kernel has no IPv6, "
+    "give it IPv6, or use --runtime netns"
+)
+
+
 class Plug:
     """Serves one hub after another. A hub's orders are JSON objects, a message each; so are the answers."""
 
@@ -100,8 +107,8 @@ class Plug:
             case "index":
                 return {"index": socket.if_nametoindex(order["device"])}
             case "carry-out":
-                if cables.sysctl(f"ipv6/conf/{order['device']}/disable_ipv6") != "0":
-                    return {"error": f"{self._node}: IPv6 is off there, and the lab needs both families; leave it on"}
+                if not _IPV6.exists() or cables.sysctl(f"ipv6/conf/{order['device']}/disable_ipv6") != "0":
+                    return {"error": f"IPv6 is off in node {self._node}, and each node of a lab has IPv6", "fix": _FIX}
                 cables.turn_offloads_off(order["device"])
                 netlink.send([bytes.fromhex(message) for message in order["messages"]])
             case "resolver":

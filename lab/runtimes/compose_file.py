@@ -70,6 +70,9 @@ def taken(config: Mapping[str, Any], file: Path, service: str) -> OwnService:
     for name, why in REFUSED.items():
         if name in found and (name, found[name]) != ("scale", 1):
             raise refuse(name, why)
+    for name, value in (found.get("sysctls") or {}).items():
+        if name.endswith(".disable_ipv6") and str(value) != "0":
+            raise refuse(f"sysctls.{name}", "each node of a lab has IPv6")
     if (found.get("deploy") or {}).get("replicas", 1) != 1:
         raise refuse("deploy.replicas", REFUSED["scale"])
     for name in _SHARED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
 import pytest
 
 from lab import control
+from lab.runtimes import compose, project
+from lab.topology import free_networks
 from tests.conftest import RanOn
 
 LAB = [sys.executable, "-m", "lab"]
@@ -155,6 +159,48 @@ def test_a_run_ends_with_its_verdict_and_nothing_else_with_1(
 @pytest.mark.parametrize("row", EVERYWHERE, ids=lambda row: row.name)
 def test_commands_end_with_a_code_of_their_own(row: Row, ends: Callable[..., None]) -> None:
     ends(row)
+
+
+def test_a_port_of_the_users_that_is_taken(needs_docker: None, ends: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = f"lab: LAB_PORT_LINE: port {port} of 127.0.0.1 is taken; set another, or none for a free one"
+        ends(Row("taken", "up --name NAME", 2, told, env={"LAB_PORT_LINE": port}), "compose")
+
+
+def test_a_service_of_the_users_without_ipv6(needs_docker: None, ends: Callable[..., None], tmp_path: Path) -> None:
+    off = "{net.ipv6.conf.all.disable_ipv6: 1}"
+    (tmp_path / "off.yaml").write_text(f"services: {{web: {{image: fault-lab/node, sysctls: {off}}}}}\n")
+    (tmp_path / "no6.yaml").write_text(
+        f"about: x\nserver: {{compose: off.yaml, service: web, port: 9000}}\n{TALK[9:]}checks: [reliability]\n"
+    )
+    ends(Row("no IPv6", "run no6.yaml", 2, "disable_ipv6: each node of a lab has IPv6; leave it out"), "compose")
+
+
+def test_a_hub_whose_node_has_no_ipv6(needs_docker: None, tmp_path: Path) -> None:
+    """The stack by Docker Compose alone: the hub ends with what is missing."""
+    name, file = f"no6-{os.getpid()}", tmp_path / "no6.yaml"
+    off = '{sysctls: {net.ipv6.conf.default.disable_ipv6: "1"}}'
+    file.write_text(f'services:\n  tcp-server: {off}\n  hub: {{environment: {{LAB_NODES: "tcp-server=$MINE"}}}}\n')
+    client = docker.from_env(timeout=60)
+    network = next(free_networks(compose.taken(client)))
+    nodes = network.nodes(("client", "tcp-server", "udp-server", "dns-server", "toxiproxy"))
+    mine = f"{nodes[1].ipv4},{nodes[1].ipv6}"
+    env = {**os.environ, **project.settings(nodes, network, 7, "ack"), "MINE": mine}
+    argv = ["docker", "compose", "-p", name, "-f", str(project.COMPOSE_FILE), "-f", str(file)]
+    try:
+        parts = ["tcp-server", "tcp-server-plug", "hub"]
+        subprocess.run([*argv, "up", "--detach", "--no-build", *parts], env=env, check=True, timeout=120)
+        hub = client.containers.get(f"{name}-hub-1")
+        status, said = hub.wait(timeout=120)["StatusCode"], hub.logs().decode()
+    finally:
+        subprocess.run(
+            [*argv, "--profile", "*", "down", "--volumes", "--timeout", "1"], env=env, check=True, timeout=120
+        )
+        client.close()
+    assert status == 4, said
+    (line,) = said.splitlines()
+    assert line.startswith("hub: IPv6 is off in node tcp-server, and each node of a lab has IPv6. Fix: ")
 
 
 def test_only_fail_is_1() -> None:

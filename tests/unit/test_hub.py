@@ -204,6 +204,30 @@ def test_what_a_node_refuses_is_said_with_its_name(hub: Hub) -> None:
     assert not (hub.folder / "ready").exists()
 
 
+def test_what_a_node_lacks_comes_with_the_fix(hub: Hub) -> None:
+    hub.plug("a", carry_out={"error": "IPv6 is off in node a", "fix": "turn it on"})
+    answer = hub.controller.start(NODES[0])
+    assert (answer["error"], answer["kind"], answer["fix"]) == (
+        "IPv6 is off in node a",
+        "MissingCapability",
+        "turn it on",
+    )
+
+
+@pytest.mark.parametrize(
+    "nodes", ["a=10.0.0.2,", "a=10.0.0.2", "a=,fd00::2", "a=10.0.0.2,fd00::2 b", "a=10.0.0.2,fd00::x"]
+)
+def test_an_address_that_is_missing_is_one_line(nodes: str) -> None:
+    """As in a Compose network without IPv6, whose nodes have no such address."""
+    env = {**os.environ, "LAB_NODES": nodes}
+    done = subprocess.run([sys.executable, "-m", "lab.hub"], env=env, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith(f"hub: LAB_NODES: {nodes.split()[-1]}: expected NAME=IPV4,IPV6")) == (
+        2,
+        True,
+    )
+
+
 def test_a_service_that_does_not_listen_is_named(hub: Hub) -> None:
     hub.plug("a", await_ports={"missing": {"tcp/7": "does not listen on tcp/7"}})
     answer = hub.controller.start(NODES[0], services=(Service("a", "echo", (), ("tcp/7",)),))

@@ -152,6 +152,16 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.parametrize("kernel_has_ipv6", [True, False])
+def test_a_node_without_ipv6_is_told_with_a_fix(
+    kernel_has_ipv6: bool, meeting: Meeting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plug, "_IPV6", tmp_path if kernel_has_ipv6 else tmp_path / "none")
+    monkeypatch.setattr(cables, "sysctl", {"ipv6/conf/lo/disable_ipv6": "1"}.__getitem__)
+    answer = meeting.meet().ask("carry-out", device="lo", messages=[])
+    assert "IPv6 is off in node a" in answer["error"] and "disable_ipv6" in answer["fix"]
+
+
 def test_what_the_kernel_refuses_is_said_and_it_goes_on(meeting: Meeting) -> None:
     peer = meeting.meet()
     assert peer.ask("index", device=NO_DEVICE)["error"].startswith("a: ")

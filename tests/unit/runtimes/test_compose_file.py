@@ -26,6 +26,10 @@ def take(service: dict[str, Any], **top: Any) -> Any:
 @pytest.mark.parametrize(
     ("service", "told"),
     [
+        (
+            {"sysctls": {"net.ipv6.conf.all.disable_ipv6": "1"}},
+            "sysctls.net.ipv6.conf.all.disable_ipv6: each",
+        ),
         ({"links": ["db"]}, "links: the service comes alone"),
         ({"external_links": ["db"]}, "external_links: the service comes alone"),
         ({"volumes_from": ["db"]}, "volumes_from: the service comes alone"),
