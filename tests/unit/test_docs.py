@@ -85,3 +85,13 @@ def test_images_that_cannot_be_built_say_how_else(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "images: not built; where no registry answers: tools/docker/base fault-lab/base;" in done.stderr
+
+
+def test_how_to_get_an_engine_and_images_without_a_registry_is_said() -> None:
+    page = (ROOT / "docs" / "compose.md").read_text()
+    said = {
+        name
+        for name in re.findall(r"^ *tools/docker/(\w+)", page, re.MULTILINE)
+        if (ROOT / "tools/docker" / name).exists()
+    }
+    assert {"install", "start", "base"} <= said

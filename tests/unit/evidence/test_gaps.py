@@ -75,6 +75,7 @@ def stopped(folder: Path, stop: tuple[int, int] | None) -> Evidence:
     [
         (None, {"at_least": 10, "at_most": 10, "percentile": 100}, "PASS"),
         ((30, 60), {"at_most": 30, "percentile": 100}, "INCONCLUSIVE"),
+        ((30, 60), {"at_most": 39.5, "percentile": 100}, "INCONCLUSIVE"),
         ((30, 60), {"at_most": 45, "percentile": 100}, "PASS"),
         ((30, 60), {"at_most": 5, "percentile": 100}, "FAIL"),
         ((30, 60), {"at_least": 41, "percentile": 100}, "FAIL"),
