@@ -20,7 +20,7 @@ from tests.conftest import RanOn
 STOPPED_SECONDS = 0.5
 CLIENT = (
     *("-m", "services", "udp-client", "--to", "udp-server:41234"),
-    *("--messages", "300", "--pace", "5ms", "--timeout", "3s"),
+    *("--messages", "1000", "--pace", "5ms", "--timeout", "3s"),
 )
 
 
@@ -41,18 +41,27 @@ from pathlib import Path
 {inspect.getsource(engine_of)}
 {inspect.getsource(has_tap)}
 engine = engine_of(PARENT)
+print("ready", flush=True)
+input()
 os.kill(engine, signal.SIGSTOP)
 time.sleep({STOPPED_SECONDS})
 os.kill(engine, signal.SIGCONT)
 """
 
 
-def stop_for_a_while(lab: Lab) -> None:
-    """The wire is a child of the supervisor or, in Compose, of the hub: process 1 of its container."""
+def stopper(lab: Lab) -> subprocess.Popen[str]:
+    """Stops the wire for a while, once it is told to and at once.
+
+    The wire is a child of the supervisor or, in Compose, of the hub: process 1 of its container.
+    """
     status = lab.status()
-    there = ["docker", "exec", f"{status['project']}-hub-1", "python"] if "project" in status else [sys.executable]
+    there = (
+        ["docker", "exec", "-i", f"{status['project']}-hub-1", "python"] if "project" in status else [sys.executable]
+    )
     code = STOP.replace("PARENT", "1" if "project" in status else str(status["supervisor_pid"]))
-    subprocess.run([*there, "-c", code], check=True, timeout=60)
+    found = subprocess.Popen([*there, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert found.stdout is not None and found.stdout.readline() == "ready\n"
+    return found
 
 
 @pytest.mark.parametrize("runtime", ["netns", "compose"])
@@ -63,11 +72,13 @@ def test_a_stopped_wire_makes_a_delay_inconclusive(
     ran_on(runtime, "wire")
     with Lab.up(f"gaps-{os.getpid()}", runtime=runtime, evidence=tmp_path, seed=1) as lab:
         lab.set_faults("client->udp-server", Latency(delay_ms=20))
+        stop = stopper(lab)
         client = lab.popen("client", (*lab.python(), *CLIENT))
         deadline = time.monotonic() + 20
-        while lab.packets() < 100 and time.monotonic() < deadline:
+        while lab.packets() < 20 and time.monotonic() < deadline:
             time.sleep(0.01)
-        stop_for_a_while(lab)
+        stop.communicate("now\n", timeout=60)
+        assert stop.returncode == 0
         client.wait(timeout=30)
         lab.await_quiet()
     evidence = Evidence(tmp_path)
