@@ -14,7 +14,7 @@ from lab.report.json_report import json_report, parse_report
 from lab.report.result import RunResult
 
 RESULT = "result.json"
-JUDGED = ("run.json", "ledger.bin", "sent.pcapng", "delivered.pcapng", "journal-*.jsonl")
+JUDGED = ("run.json", "end.json", "ledger.bin", "sent.pcapng", "delivered.pcapng", "journal-*.jsonl")
 """The files that a verdict is about."""
 
 

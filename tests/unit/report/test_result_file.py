@@ -29,6 +29,7 @@ def a_run(folder: Path, result: RunResult = RESULT) -> RunResult:
     folder.mkdir(exist_ok=True)
     TcpHistory().write(folder)
     (folder / "run.json").write_text(json.dumps({"name": "mine", "scenario": SCENARIO, "seed": 7, "engine": "wire"}))
+    (folder / "end.json").write_text(json.dumps({"reason": "stopped", "lost_before_wire": {}}))
     return keep(replace(result, evidence=str(folder)))
 
 
@@ -51,7 +52,7 @@ def of_another_run(file: Path) -> None:
     file.write_bytes(data)
 
 
-FILES = ("sent.pcapng", "delivered.pcapng", "ledger.bin", "journal-tcp-client-1.jsonl", "run.json")
+FILES = ("sent.pcapng", "delivered.pcapng", "ledger.bin", "journal-tcp-client-1.jsonl", "run.json", "end.json")
 
 
 @pytest.mark.parametrize("file", FILES)
