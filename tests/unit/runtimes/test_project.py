@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.runtimes import project
+from lab.errors import LabFailure
+from lab.runtimes import compose, project
 from lab.runtimes.project import HOLDER_LABEL, PROJECT_LABEL, Project
 from lab.topology import Network, free_networks
 
@@ -118,3 +120,24 @@ def test_an_orphan_says_where_its_evidence_belongs() -> None:
     (thing,) = gone.containers.list()
     thing.labels |= {HOLDER_LABEL: f"{socket.gethostname()}/1/never", project.EVIDENCE_LABEL: "/runs/one"}
     assert project.orphans(gone) == {Project("p0"): Path("/runs/one")}
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_evidence_of_a_dead_lab_is_saved_before_anything_is_removed(
+    saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it can't be, nothing is removed: the next command tries again."""
+    done: list[str] = []
+
+    def collect(*_: object) -> None:
+        done.append("collect")
+        if not saved:
+            raise LabFailure("the evidence can't be fetched")
+
+    monkeypatch.setattr(Project, "_await_hub", lambda *_: None)
+    monkeypatch.setattr(Project, "collect", collect)
+    monkeypatch.setattr(Project, "remove", lambda *_: done.append("remove"))
+    monkeypatch.setattr(compose, "orphans", lambda _: {Project("fault-lab-dead"): tmp_path})
+    with nullcontext() if saved else pytest.raises(LabFailure, match="fault-lab-dead stays"):
+        assert compose.sweep(None) == ["fault-lab-dead"]
+    assert done == ["collect", "remove"][: 1 + saved]
