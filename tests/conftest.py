@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     required()
+    # A shell that starts pytest in the background has it ignore SIGINT, and every program that it starts (signal(7)).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # `python` in a node is the user's: the tests run as in an activated environment, however pytest was started.
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
