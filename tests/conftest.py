@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.capabilities import required
@@ -25,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     required()
+    # An example may take as long as it does: how fast the machine is must change no verdict.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("lab", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("lab")
     # A shell that starts pytest in the background has it ignore SIGINT, and every program that it starts (signal(7)).
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # `python` in a node is the user's: the tests run as in an activated environment, however pytest was started.

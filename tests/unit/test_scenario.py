@@ -315,7 +315,7 @@ def test_any_text_loads_or_is_refused_in_one_line(text: str) -> None:
     loads_or_says_why(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_good_file_with_one_piece_replaced_loads_or_is_refused_in_one_line(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(GOOD)))
@@ -326,7 +326,7 @@ def test_a_good_file_with_one_piece_replaced_loads_or_is_refused_in_one_line(dat
     loads_or_says_why(GOOD[:start] + data.draw(pieces | st.text(max_size=5)) + GOOD[end:])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_value_in_any_field_loads_or_is_refused_in_one_line(data: st.DataObject) -> None:
     values = st.recursive(

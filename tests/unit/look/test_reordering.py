@@ -59,7 +59,7 @@ arrivals = st.lists(st.integers(1, 30), unique=True, max_size=20)
 
 
 @given(arrivals)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 def test_each_definition_word_for_word(numbers: list[int]) -> None:
     found = reordering(np.array(numbers, np.int64))
     late = [i for i, number in enumerate(numbers) if any(before > number for before in numbers[:i])]
@@ -71,7 +71,7 @@ def test_each_definition_word_for_word(numbers: list[int]) -> None:
 
 
 @given(arrivals)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 def test_without_a_threshold_a_receive_index_is_the_next_number_that_arrives_at_all(numbers: list[int]) -> None:
     found = density(np.array(numbers, np.int64), threshold=30)
     displacements = [index - number for index, number in zip(sorted(numbers), numbers, strict=True)]
@@ -79,7 +79,7 @@ def test_without_a_threshold_a_receive_index_is_the_next_number_that_arrives_at_
 
 
 @given(arrivals, st.integers(0, 5))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 def test_a_threshold_bounds_every_displacement(numbers: list[int], threshold: int) -> None:
     found = density(np.array(numbers, np.int64), threshold)
     assert all(abs(displacement) <= threshold for displacement in found)

@@ -9,7 +9,7 @@ from math import log, sqrt
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.engines.flows import FlowNames
@@ -41,7 +41,7 @@ from tests.unit.engines.wire.frames import BACK, MS, NODES, THERE, Told, World, 
 COPIES = 2
 """What every Duplicate here makes, so that copies can be counted from outside."""
 
-steady = settings(derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+steady = settings(derandomize=True, max_examples=200)
 
 
 def made(kind: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
