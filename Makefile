@@ -126,7 +126,7 @@ images: $(RUN)
 	base=$$(stand_in fault-lab/base "$(BASE_IMAGE)"); toxiproxy=$$(stand_in fault-lab/toxiproxy-base "$(TOXIPROXY_IMAGE)"); \
 	docker compose -f compose/lab.yaml --profile faults build --quiet $${base:+--build-arg BASE_IMAGE=$$base} \
 		$${toxiproxy:+--build-arg TOXIPROXY_IMAGE=$$toxiproxy} \
-		--build-arg SOURCE=$$($(BIN)/python -m lab.runtimes.images) tcp-server hub toxiproxy || { \
+		--build-arg SOURCE=$$($(BIN)/python -m faultlab.runtimes.compose.images) tcp-server hub toxiproxy || { \
 		echo "images: not built; where no registry answers: tools/docker/base fault-lab/base;" \
 			"tools/docker/toxiproxy fault-lab/toxiproxy-base; make images (docs/compose.md)" >&2; exit 4; }
 

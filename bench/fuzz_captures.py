@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.damaged_captures import damaged, take
+from tests.support.damaged_captures import damaged, take
 
 IN_MEMORY = "/dev/shm"
 SECONDS = 2

@@ -13,17 +13,16 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from faultlab.checks import Verdict
+from faultlab.checks.pool import job_waits
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.report.progress import progress
+from faultlab.report.text import lines
+from faultlab.running.batch import run_all
+from faultlab.running.runner import Options
+from faultlab.scenario.model import Scenario, parse_scenario
 from matplotlib.figure import Figure
 from rich.console import Console
-
-from lab.batch import run_all
-from lab.checks import Verdict
-from lab.checks.pool import job_waits
-from lab.evidence.evidence import Evidence
-from lab.report.progress import progress
-from lab.report.text import lines
-from lab.runner import Options
-from lab.scenario import Scenario, parse_scenario
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 JOURNAL = "journal-dns-client-1.jsonl"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lab.scenario import Scenario, load_scenario, shipped
+from faultlab.scenario.model import Scenario, load_scenario, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ("netns/wire", "compose/wire")
@@ -29,7 +29,7 @@ def run(name: str, place: str) -> str:
     """The verdict of one run, or why it can't be."""
     runtime, _, engine = place.partition("/")
     with TemporaryDirectory() as folder:
-        argv = [sys.executable, "-m", "lab.cli", "run", name, "--json", "--out", folder, "--seed", str(SEED)]
+        argv = [sys.executable, "-m", "faultlab", "run", name, "--json", "--out", folder, "--seed", str(SEED)]
         done = subprocess.run(
             [*argv, "--runtime", runtime, "--engine", engine], capture_output=True, text=True, timeout=RUN_SECONDS
         )

@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from lab.faults import Fault
-from lab.lab import Lab
-from lab.runtimes import linux
+from faultlab.faults import Fault
+from faultlab.kernel import syscalls
+from faultlab.lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = "9000"
@@ -84,11 +84,11 @@ class Bridged:
     address = "10.99.0.2"
 
     def __init__(self) -> None:
-        home = linux.network_namespace()
+        home = syscalls.network_namespace()
         try:
             self._spaces = {name: _new_namespace() for name in ("middle", "a", "b")}
         finally:
-            linux.setns(home, linux.CLONE_NEWNET)
+            syscalls.setns(home, syscalls.CLONE_NEWNET)
             os.close(home)
         for number, host in enumerate(("a", "b"), start=1):
             self._ip(
@@ -113,7 +113,7 @@ class Bridged:
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=tuple(self._spaces.values()),
-            preexec_fn=lambda: linux.setns(space, linux.CLONE_NEWNET),
+            preexec_fn=lambda: syscalls.setns(space, syscalls.CLONE_NEWNET),
         )
 
     def close(self) -> None:
@@ -137,8 +137,8 @@ class Bridged:
 
 
 def _new_namespace() -> int:
-    linux.unshare(linux.CLONE_NEWNET)
-    return linux.network_namespace()
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    return syscalls.network_namespace()
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import dpkt
+from faultlab.captures.files import CaptureFile
 
 from bench.capture_maker import write_both
-from lab.captures.files import CaptureFile
 
 SEED = 6
 REPEATS = 3

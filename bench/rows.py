@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from faultlab.errors import MissingCapability
+from faultlab.faults import Latency
+from faultlab.lab.lab import Lab
+from faultlab.network.standard_lab import TOXIPROXY_HINT, find_toxiproxy
+
 from bench.places import PORT, ROOT, OnLoopback, free_port, in_lab, measure, scapy_bridged
-from lab.errors import MissingCapability
-from lab.faults import Latency
-from lab.lab import Lab
-from lab.stack import TOXIPROXY_HINT, find_toxiproxy
 
 ASKED_MS = 20.0
 RATE = "1000"

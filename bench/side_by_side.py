@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import median
 
+from faultlab.faults import Fault, Latency, Loss, Reorder
+
 from bench.places import PORT, in_lab, measure
-from lab.faults import Fault, Latency, Loss, Reorder
 
 ASKED_MS = 20.0
 LOSS_PERCENT, REORDER_PERCENT = 10.0, 25.0

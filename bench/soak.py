@@ -30,12 +30,12 @@ from struct import pack
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lab import control
-from lab.errors import LabError
-from lab.faults import Reset
-from lab.lab import Lab
-from lab.runtimes import compose
-from lab.runtimes.project import HOLDER_LABEL
+from faultlab.errors import LabError
+from faultlab.faults import Reset
+from faultlab.lab.lab import Lab
+from faultlab.runtimes import control
+from faultlab.runtimes.compose import runtime as compose
+from faultlab.runtimes.compose.project import HOLDER_LABEL
 
 LABS = {"netns": 1000, "compose": 300}
 CUTS = 1000

@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.capabilities import required
+from tests.support.capabilities import required
 
 RAN_ON = "ran_on"
 RanOn = Callable[[str, str], None]

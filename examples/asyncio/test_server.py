@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from lab.faults import Duplicate, Latency, Loss, Partition
+from faultlab.faults import Duplicate, Latency, Loss, Partition
 
 SERVER = [sys.executable, str(Path(__file__).parent / "server.py"), "9000"]
 pytestmark = pytest.mark.lab_server(SERVER, port=9000)

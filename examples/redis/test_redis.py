@@ -2,8 +2,7 @@
 
 import pytest
 import redis
-
-from lab.faults import Loss
+from faultlab.faults import Loss
 
 
 @pytest.mark.lab_scenario("lossy.yaml")

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from faultlab.checks.run_result import RunResult
+from faultlab.cli.report import PAGE, report
+from faultlab.network import standard_lab
+from faultlab.running.batch import run_all
+from faultlab.running.runner import Options
+from faultlab.scenario.model import load_scenario, shipped
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from lab import stack
-from lab.batch import run_all
-from lab.cli_report import PAGE, report
-from lab.report.result import RunResult
-from lab.runner import Options
-from lab.scenario import load_scenario, shipped
-from tests.capabilities import missing
 from tests.degraded.conftest import needs_netns, netns_host
+from tests.support.capabilities import missing
 
 __all__ = ["needs_netns", "netns_host"]
 
@@ -129,7 +129,7 @@ def open_report(ahead: OpenReport, watched: Callable[[Opened], Opened]) -> OpenR
 @pytest.fixture(scope="module")
 def runs(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     """A run of each scenario that this host can run, with its report."""
-    able = [one for one in SCENARIOS.values() if not one.toxics() or stack.find_toxiproxy() is not None]
+    able = [one for one in SCENARIOS.values() if not one.toxics() or standard_lab.find_toxiproxy() is not None]
     options = Options(out=tmp_path_factory.mktemp("runs"))
     found = {}
     for number, result in run_all(able, options, AT_ONCE, lambda name: nullcontext(lambda text: None)):

@@ -7,16 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.network import standard_lab
+from faultlab.report.html import run_html
 from playwright.sync_api import Page, expect
 
-from lab import stack
-from lab.checks import Verdict
-from lab.evidence.reader import read_ledger
-from lab.report.html import run_html
-from lab.report.result import RunResult
 from tests.browser.conftest import PHONE, SCENARIOS, Open, OpenReport, make_report
-from tests.capabilities import missing
 from tests.degraded.test_wrong_servers import judged
+from tests.support.capabilities import missing
 from tests.unit.report.test_html import EVIL
 from tests.unit.report.test_html import page as literal_page
 
@@ -57,7 +57,7 @@ def test_every_scenarios_report_is_whole(
     name: str, needs_netns: None, runs: dict[str, RunResult], open_report: OpenReport
 ) -> None:
     if name not in runs:
-        missing("toxiproxy", stack.TOXIPROXY_HINT)
+        missing("toxiproxy", standard_lab.TOXIPROXY_HINT)
     result = runs[name]
     folder = Path(result.evidence)
     page = open_report(name).page

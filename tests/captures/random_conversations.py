@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from tests.conversations import Segment
+from tests.support.conversations import Segment
 
 
 def conversations(seed: int, count: int, packets: int = 14) -> Iterator[Segment]:

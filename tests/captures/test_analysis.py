@@ -16,23 +16,23 @@ from random import Random
 from socket import inet_aton
 
 import pytest
+from faultlab.analysis.conversations import Conversations
+from faultlab.analysis.subject import open_subject
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.tcp import analyse
+from faultlab.captures.tcp_marks import Mark
+from faultlab.errors import UsageError
+from faultlab.network.packets import TCP
 
-from lab.captures.files import CaptureFile
-from lab.captures.tcp import analyse
-from lab.captures.tcp_marks import Mark
-from lab.errors import UsageError
-from lab.look.conversations import Conversations
-from lab.look.subject import open_subject
-from lab.packets import TCP
-from tests.capabilities import missing
 from tests.captures.random_conversations import conversations
 from tests.captures.tshark_marks import COUNTED, Agreement, tshark
-from tests.conversations import write
-from tests.telling_conversations import TELLING
+from tests.support.capabilities import missing
+from tests.support.conversations import write
+from tests.support.telling_conversations import TELLING
+from tests.support.virtual_wire import MS
+from tests.unit.analysis.ends import tcpdumps
+from tests.unit.analysis.test_sent_again import LOSSY, talk
 from tests.unit.checks.histories import record
-from tests.unit.look.ends import tcpdumps
-from tests.unit.look.test_sent_again import LOSSY, talk
-from tests.virtual_wire import MS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / ".build" / "captures"
@@ -93,7 +93,7 @@ def test_samples() -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.timeout(120)
 def test_our_own_runs(tmp_path: Path, name: str) -> None:
-    command = [sys.executable, "-m", "lab.cli", "run", name, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "faultlab", "run", name, "--out", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     captures = sorted(tmp_path.rglob("*.pcapng"))
     if not captures:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faultlab.captures.files import CaptureFile
+from faultlab.errors import UsageError
 
-from lab.captures.files import CaptureFile
-from lab.errors import UsageError
-from tests.capabilities import missing
-from tests.capture_bytes import LINKS, ORDERS, pcap, pcapng
 from tests.captures.tshark_fields import differences
-from tests.golden_frames import FRAMES
+from tests.support.capabilities import missing
+from tests.support.capture_bytes import LINKS, ORDERS, pcap, pcapng
+from tests.support.golden_frames import FRAMES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / ".build" / "captures"

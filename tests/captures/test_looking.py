@@ -9,19 +9,19 @@ import json
 from pathlib import Path
 
 import pytest
+from faultlab.analysis.build_ladder import build_ladder, build_steps, pairs
+from faultlab.analysis.conversations import Conversations
+from faultlab.analysis.ladder import chosen
+from faultlab.analysis.overview import overview, overview_of_file
+from faultlab.analysis.paths import path_facts
+from faultlab.analysis.remarks import remarks
+from faultlab.analysis.subject import open_subject
+from faultlab.errors import UsageError
+from faultlab.report.inspect_json import packets_json, summary_json
+from faultlab.report.inspect_text import packet_lines, summary
+from faultlab.report.ladder_text import ladder_text
 
-from lab.errors import UsageError
-from lab.look.build_ladder import build_ladder, build_steps, pairs
-from lab.look.conversations import Conversations
-from lab.look.ladder import chosen
-from lab.look.overview import overview, overview_of_file
-from lab.look.paths import path_facts
-from lab.look.remarks import remarks
-from lab.look.subject import open_subject
-from lab.report.inspect_json import packets_json, summary_json
-from lab.report.inspect_text import packet_lines, summary
-from lab.report.ladder_text import ladder_text
-from tests.capabilities import missing
+from tests.support.capabilities import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / ".build" / "captures"

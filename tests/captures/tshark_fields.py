@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.captures.columns import Columns, address_text
-from lab.captures.files import CaptureFile
+from faultlab.captures.columns import Columns, address_text
+from faultlab.captures.files import CaptureFile
 
 TSHARK_OPTIONS = [
     "-n", "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE",

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.captures.tcp import analyse
-from lab.captures.tcp_marks import Mark
-from lab.packets import TCP
+from faultlab.captures.tcp import analyse
+from faultlab.captures.tcp_marks import Mark
+from faultlab.network.packets import TCP
 
 COUNTED = [
     Mark.RETRANSMISSION,

@@ -12,10 +12,11 @@ from typing import Any
 
 import docker
 import pytest
+from faultlab.network.topology import free_networks
+from faultlab.runtimes.compose import project
+from faultlab.runtimes.compose import runtime as compose
 
-from lab.runtimes import compose, project
-from lab.topology import free_networks
-from tests.capabilities import missing, needs_compose
+from tests.support.capabilities import missing, needs_compose
 
 HERE = Path(__file__).resolve().parent
 PROBES = HERE.parent / "degraded" / "probes"

@@ -19,10 +19,10 @@ from typing import Any
 
 import docker.errors
 import pytest
+from faultlab.runtimes import control
+from faultlab.runtimes.compose import runtime as compose
+from faultlab.runtimes.compose.project import HOLDER_LABEL, PROJECT_LABEL, SERVICE_LABEL
 
-from lab import control
-from lab.runtimes import compose
-from lab.runtimes.project import HOLDER_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from tests.conftest import RanOn
 
 KILLS = int(os.environ.get("LAB_CHAOS", "8"))
@@ -78,13 +78,13 @@ def targets(engine: Any, lab: str, command: subprocess.Popen[str], victim: str) 
         case "command":
             return [command.pid] if command.poll() is None else []
         case "supervisor":
-            return pids("lab.compose_supervisor", lab)[-1:]
+            return pids("faultlab.runtimes.compose.supervisor", lab)[-1:]
         case "undertaker":
-            return pids("lab.undertaker", project)
+            return pids("faultlab.runtimes.compose.reaper", project)
         case "compose":
             return pids("docker", "compose", project, " up ")[:1]
         case "line":
-            return pids("docker", "exec", "lab.line", lab)[:1]
+            return pids("docker", "exec", "faultlab.runtimes.compose.hub_stdio", lab)[:1]
     services = {"hub": ["hub"], "target": list(NODES), "plug": [f"{node}-plug" for node in (*NODES, "client")]}
     wanted = services.get(victim, [victim])
     running = engine.containers.list(filters={"label": HOLDER_LABEL}, ignore_removed=True)
@@ -142,7 +142,7 @@ def test_a_kill_ends_in_a_verdict_and_leaves_nothing(one: Killed, engine: Any, r
     ran_on("compose", "wire")
     assert wait_for(lambda: not mine(engine, "run-"), GONE_SECONDS), "an earlier round has left something"
     dice, before = random.Random(f"{SEED} {one}"), devices()
-    argv = [sys.executable, "-m", "lab.cli", "run", one.scenario, "--runtime", "compose", "--json"]
+    argv = [sys.executable, "-m", "faultlab", "run", one.scenario, "--runtime", "compose", "--json"]
     command = subprocess.Popen(
         [*argv, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -187,12 +187,12 @@ def test_a_lab_whose_supervisor_and_undertaker_are_both_killed_goes_at_the_next_
 ) -> None:
     ran_on("compose", "wire")
     name = f"orphan-{os.getpid()}"
-    lab = [sys.executable, "-m", "lab.cli"]
+    lab = [sys.executable, "-m", "faultlab"]
     up = subprocess.run(
         [*lab, "up", "--runtime", "compose", "--name", name, "--json"], cwd=tmp_path, capture_output=True, text=True
     )
     facts = json.loads(up.stdout)
-    (undertaker,) = pids("lab.undertaker", facts["project"])
+    (undertaker,) = pids("faultlab.runtimes.compose.reaper", facts["project"])
     os.kill(undertaker, signal.SIGKILL)
     os.kill(facts["supervisor_pid"], signal.SIGKILL)
     mark = {"label": f"{PROJECT_LABEL}={facts['project']}"}

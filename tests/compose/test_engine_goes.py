@@ -20,15 +20,26 @@ from typing import Any
 
 import docker
 import pytest
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.runtimes import control
+from faultlab.runtimes.compose.project import PROJECT_LABEL
 
-from lab import control
-from lab.evidence.reader import read_ledger
-from lab.runtimes.project import PROJECT_LABEL
 from tests.compose.test_chaos import pids
 from tests.conftest import RanOn
 
 SECONDS = 90.0
-TALK = ("python", "-m", "services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2", "--messages", "20")
+TALK = (
+    "python",
+    "-m",
+    "faultlab_services",
+    "tcp-client",
+    "--to",
+    "tcp-server:8082",
+    "--framing",
+    "length2",
+    "--messages",
+    "20",
+)
 
 
 class Door:
@@ -106,7 +117,7 @@ class Rig:
         assert self.lab("exec", "client", "--", *TALK).returncode == 0
 
     def lab(self, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "lab.cli", words[0], "--name", self.name, *words[1:]]
+        argv = [sys.executable, "-m", "faultlab", words[0], "--name", self.name, *words[1:]]
         env = {**os.environ, "DOCKER_HOST": f"unix://{self.door.path}"}
         return subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, timeout=SECONDS)
 
@@ -147,7 +158,7 @@ def test_an_engine_that_comes_back_finds_its_lab_buried_with_its_evidence_saved(
 
 @pytest.mark.parametrize("words", [("down",), ("up", "--runtime", "compose", "--out", "next", "--json")])
 def test_without_an_undertaker_the_next_command_saves_the_evidence_first(rig: Rig, words: tuple[str, ...]) -> None:
-    (undertaker,) = pids("lab.undertaker", rig.facts["project"])
+    (undertaker,) = pids("faultlab.runtimes.compose.reaper", rig.facts["project"])
     rig.door.shut()
     assert wait_for(lambda: rig.name not in control.running())
     os.kill(undertaker, signal.SIGKILL)
@@ -161,7 +172,7 @@ def test_without_an_undertaker_the_next_command_saves_the_evidence_first(rig: Ri
 
 def test_evidence_that_cannot_be_saved_is_not_removed(rig: Rig) -> None:
     """A file stands where the folder was; once it is out of the way, the same command saves it."""
-    (undertaker,) = pids("lab.undertaker", rig.facts["project"])
+    (undertaker,) = pids("faultlab.runtimes.compose.reaper", rig.facts["project"])
     rig.door.shut()
     assert wait_for(lambda: rig.name not in control.running())
     os.kill(undertaker, signal.SIGKILL)
@@ -182,11 +193,26 @@ def test_evidence_that_cannot_be_saved_is_not_removed(rig: Rig) -> None:
 def test_a_run_whose_engine_goes_away_says_so(engine: Any, ran_on: RanOn, tmp_path: Path) -> None:
     ran_on("compose", "wire")
     door = Door(tmp_path / "docker.sock")
-    argv = [sys.executable, "-m", "lab.cli", "run", "tcp-loss", "--runtime", "compose", "--out", str(tmp_path / "runs")]
+    argv = [
+        sys.executable,
+        "-m",
+        "faultlab",
+        "run",
+        "tcp-loss",
+        "--runtime",
+        "compose",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
     env = {**os.environ, "DOCKER_HOST": f"unix://{door.path}"}
     run = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     project = f"fault-lab-run-{run.pid}-"
-    assert wait_for(lambda: run.poll() is not None or bool(pids("docker", "exec", "lab.line", f"run-{run.pid}")))
+    assert wait_for(
+        lambda: (
+            run.poll() is not None
+            or bool(pids("docker", "exec", "faultlab.runtimes.compose.hub_stdio", f"run-{run.pid}"))
+        )
+    )
     door.shut()
     out, err = run.communicate(timeout=SECONDS)
     assert run.returncode == 3, out + err

@@ -15,17 +15,17 @@ from typing import Any
 
 import docker
 import pytest
+from faultlab.engines.netem.support import supported
+from faultlab.faults import Loss
+from faultlab.lab.lab import Lab
+from faultlab.network.plan import Guest
+from faultlab.network.topology import free_networks
+from faultlab.runtimes.compose import runtime as compose
+from faultlab.runtimes.compose.project import PROJECT_LABEL
 
-from lab.engines.netem.support import supported
-from lab.faults import Loss
-from lab.lab import Lab
-from lab.runtimes import compose
-from lab.runtimes.base import Guest
-from lab.runtimes.project import PROJECT_LABEL
-from lab.topology import free_networks
 from tests.conftest import RanOn
 
-LAB = [sys.executable, "-m", "lab.cli"]
+LAB = [sys.executable, "-m", "faultlab"]
 PAIR = ("client", "tcp-server")
 
 
@@ -54,7 +54,8 @@ def test_a_controller_that_hangs_loses_its_lease(engine: Any, tmp_path: Path) ->
         os.kill(facts["supervisor_pid"], signal.SIGSTOP)
         try:
             assert wait_for(lambda: b"lab0" not in client.exec_run("cat /proc/net/dev").output)
-            ask = f"python -m services tcp-client --to {facts['nodes']['tcp-server']['ipv4']}:8082 --framing length2"
+            server = f"{facts['nodes']['tcp-server']['ipv4']}:8082"
+            ask = f"python -m faultlab_services tcp-client --to {server} --framing length2"
             assert client.exec_run(ask).exit_code == 0
         finally:
             os.kill(facts["supervisor_pid"], signal.SIGCONT)

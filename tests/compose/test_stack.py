@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.evidence.files import read_packets
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.runtimes.compose import images, project
 from toxiproxy import Toxiproxy
 
-from lab.evidence.files import read_packets
-from lab.evidence.reader import read_ledger
-from lab.runtimes import images, project
 from tests.compose.conftest import Stack
 from tests.conftest import RanOn
 from tests.degraded.test_probes import DATAGRAMS
 
 SERVERS = ("tcp-server", "udp-server", "dns-server", "toxiproxy", "client")
 ADDRESS = 26  # of the source, in an Ethernet frame with IPv4
-CLIENT = ("python", "-m", "services")
+CLIENT = ("python", "-m", "faultlab_services")
 
 
 @pytest.fixture(autouse=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.engines.wire.engine import WireEngine
+from faultlab.errors import MissingCapability
+from faultlab.lab.lab import Lab
+from faultlab.running import runner
+from faultlab.runtimes.netns import runtime as netns
+from faultlab.scenario.model import parse_scenario
 
-from lab import runner
-from lab.checks import Verdict
-from lab.engines.wire.engine import WireEngine
-from lab.errors import MissingCapability
-from lab.lab import Lab
-from lab.runtimes import netns
-from lab.scenario import parse_scenario
-from tests.capabilities import missing, needs_compose
 from tests.conftest import RanOn
 from tests.degraded.judge import Judge, Judged, told
+from tests.support.capabilities import missing, needs_compose
 
 
 @pytest.fixture(scope="session")

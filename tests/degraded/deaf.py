@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab.faults import Fault, Match
-from lab.lab import Lab
-from lab.moments import Steps
-from lab.scenario import PlacedToxic
+from faultlab.faults import Fault, Match
+from faultlab.lab.lab import Lab
+from faultlab.scenario.model import PlacedToxic
+from faultlab.scenario.timeline import Steps
 
 
 class Silent:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.checks import Verdict
-from lab.evidence.evidence import Evidence
-from lab.evidence.journal import Line
-from lab.report.result import RunResult
-from lab.report.text import lines
+from faultlab.checks import Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.evidence.journal import Line
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.report.text import lines
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from faultlab.analysis.paths import PathFacts, path_facts
+from faultlab.analysis.repairs import repairs
+from faultlab.analysis.subject import open_subject
+from faultlab.faults import Latency, Loss
+from faultlab.lab.lab import Lab
 
-from lab.faults import Latency, Loss
-from lab.lab import Lab
-from lab.look.paths import PathFacts, path_facts
-from lab.look.repairs import repairs
-from lab.look.subject import open_subject
-from tests.capabilities import missing
+from tests.support.capabilities import missing
 
 ENDS = ("client", "tcp-server")
 TALK = [
-    "python", "-m", "services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2", "--messages", "80",
+    "python", "-m", "faultlab_services", "tcp-client", "--to", "tcp-server:8082",
+    "--framing", "length2", "--messages", "80",
     "--timeout", "20s",
 ]  # fmt: skip
 LOST = 3

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.cli.main import cli, main
+from faultlab.errors import UsageError
+from faultlab.lab.lab import Lab
+from faultlab.network.plan import Guest
+from faultlab.runtimes import control
 
-from lab import control
-from lab.cli import cli, main
-from lab.errors import UsageError
-from lab.lab import Lab
-from lab.runtimes.base import Guest
 from tests.conftest import RanOn
 
-LAB = [sys.executable, "-m", "lab.cli"]
+LAB = [sys.executable, "-m", "faultlab"]
 NUMBERS = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
 

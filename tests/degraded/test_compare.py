@@ -10,7 +10,7 @@ from pathlib import Path
 
 def test_tcp_against_udp(needs_netns: None, tmp_path: Path) -> None:
     """Of 400 messages a tenth is lost (none: 0.9^400 < 1e-18)."""
-    command = [sys.executable, "-m", "lab.cli", "compare", "--loss", "0%", "--loss", "10%", "--json", "--seed", "1"]
+    command = [sys.executable, "-m", "faultlab", "compare", "--loss", "0%", "--loss", "10%", "--json", "--seed", "1"]
     done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = {(row["protocol"], row["loss_percent"]): row for row in json.loads(done.stdout)}

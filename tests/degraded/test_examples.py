@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.capabilities import missing
+from tests.support.capabilities import missing
 
 ROOT = Path(__file__).parents[2]
 

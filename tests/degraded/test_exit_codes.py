@@ -18,13 +18,14 @@ from pathlib import Path
 
 import docker
 import pytest
+from faultlab.network.topology import free_networks
+from faultlab.runtimes import control
+from faultlab.runtimes.compose import project
+from faultlab.runtimes.compose import runtime as compose
 
-from lab import control
-from lab.runtimes import compose, project
-from lab.topology import free_networks
 from tests.conftest import RanOn
 
-LAB = [sys.executable, "-m", "lab"]
+LAB = [sys.executable, "-m", "faultlab"]
 TALK = 'about: x\nworkload: [{tcp: {to: "tcp-server:8082", framing: length2, messages: 5}}]\n'
 OWN = "about: x\nserver: {image: fault-lab/node, port: 9000, ready: {within: 5s}, command: [%s]}\n" + TALK[9:].replace(
     "tcp-server:8082", "server:9000"
@@ -215,12 +216,14 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
 sys.argv = ["lab", "scenarios"]
-from lab.__main__ import main
+from faultlab.__main__ import main
 main()
 """
 
 
-@pytest.mark.parametrize("module", ["lab.cli", "click", "rich.console", "lab.runtimes.netns", "docker.errors"])
+@pytest.mark.parametrize(
+    "module", ["faultlab.cli.main", "click", "rich.console", "faultlab.runtimes.netns.runtime", "docker.errors"]
+)
 def test_ctrl_c_while_the_command_starts(module: str) -> None:
     argv = [sys.executable, "-c", INTERRUPTED.format(name=module)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.network.packets import TCP, Packet
 
-from lab.evidence.evidence import Evidence
-from lab.packets import TCP, Packet
 from tests.degraded.judge import Judge, Judged
 
 SLICED = "toxic: {type: slicer, stream: upstream, average_size: 3B, size_variation: 1B, delay: 200us}"
@@ -115,7 +115,7 @@ def test_so_it_is_for_framings_of_other_servers(framing: str, overhead: int, jud
     frame = 10 + overhead
     judge(f"""
         server:
-          command: [python, -m, services, tcp-server, --{framing}-port, "9000"]
+          command: [python, -m, faultlab_services, tcp-server, --{framing}-port, "9000"]
           image: fault-lab/node
           port: 9000
         workload: [tcp: {{to: "server:9000", framing: {framing}, messages: {frame + 4}, size: 10B}}]

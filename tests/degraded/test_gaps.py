@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
+from faultlab.checks import run_check
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Latency
+from faultlab.lab.lab import Lab
 
-from lab.checks import run_check
-from lab.evidence.evidence import Evidence
-from lab.faults import Latency
-from lab.lab import Lab
 from tests.conftest import RanOn
 
 STOPPED_SECONDS = 0.5
 CLIENT = (
-    *("-m", "services", "udp-client", "--to", "udp-server:41234"),
+    *("-m", "faultlab_services", "udp-client", "--to", "udp-server:41234"),
     *("--messages", "1000", "--pace", "5ms", "--timeout", "3s"),
 )
 

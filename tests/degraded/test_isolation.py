@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.lab.lab import Lab
+from faultlab.running.runner import Options, run
+from faultlab.runtimes import isolation
+from faultlab.scenario.model import parse_scenario
 
-from lab.lab import Lab
-from lab.runner import Options, run
-from lab.runtimes import isolation
-from lab.scenario import parse_scenario
 from tests.conftest import RanOn
 
 PROBE = Path(__file__).parent / "probes" / "break_out.py"
@@ -169,7 +169,10 @@ def test_a_run_and_a_pytest_are_trusted_when_told(
     echo = PROBE.parent.parent / "wrong" / "tcp_server.py"
     (tmp_path / "own.yaml").write_text(OWN.format(outside=outside, python=sys.executable, echo=echo))
     (tmp_path / "test_it.py").write_text(IN_PYTEST.format(outside=outside))
-    for command, option in ((["lab.cli", "run", "own.yaml"], "--trust"), (["pytest", "test_it.py"], "--lab-trust")):
+    for command, option in (
+        (["faultlab.cli.main", "run", "own.yaml"], "--trust"),
+        (["pytest", "test_it.py"], "--lab-trust"),
+    ):
         words = [sys.executable, "-P", "-m", *command, *([option] if trust else [])]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -9,17 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from lab.checks import Verdict
-from lab.checks.base import KERNEL_WORDS
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.runtimes import kernel_drops
-from lab.scenario import parse_scenario
+from faultlab.checks import Verdict
+from faultlab.checks.base import KERNEL_WORDS
+from faultlab.report.text import lines
+from faultlab.running.runner import Options, run
+from faultlab.runtimes import kernel_drops
+from faultlab.scenario.model import parse_scenario
 
 OVERFLOW = """
 import json, socket, sys
-from lab.runtimes import kernel_drops, linux
+from faultlab.runtimes import kernel_drops, linux
 if sys.argv[1] != "here":
     linux.unshare(linux.CLONE_NEWUSER * (sys.argv[1] == "user") | linux.CLONE_NEWNET)
     import fcntl, struct

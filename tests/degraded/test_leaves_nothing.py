@@ -19,21 +19,20 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-
-from lab import control
-from lab.evidence.pcapng import Capture
-from lab.evidence.reader import read_ledger
-from lab.lab import Lab
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.evidence.pcapng import Capture
+from faultlab.lab.lab import Lab
+from faultlab.runtimes import control
 
 GONE_SECONDS = 60.0
 """When it counts as left. It is gone within a second on a machine at rest; nothing is promised of a busy one."""
 ROUNDS = int(os.environ.get("LAB_CHAOS", "25"))
 MARK = "FAULT_LAB_TEST_MARK"
 LOAD = (
-    *("python", "-m", "services", "tcp-client", "--to", "tcp-server:8082"),
+    *("python", "-m", "faultlab_services", "tcp-client", "--to", "tcp-server:8082"),
     *("--framing", "length2", "--messages", "100000"),
 )
-LAB = [sys.executable, "-m", "lab.cli"]
+LAB = [sys.executable, "-m", "faultlab"]
 
 
 @pytest.fixture

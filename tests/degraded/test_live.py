@@ -17,20 +17,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.analysis.capture_tail import CaptureTail
+from faultlab.evidence.reconcile import reconcile
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Duplicate, Effect, Latency, Loss
+from faultlab.lab.lab import Lab
 
-from lab.evidence.evidence import Evidence
-from lab.evidence.reconcile import reconcile
-from lab.faults import Duplicate, Effect, Latency, Loss
-from lab.lab import Lab
-from lab.look.capture_tail import CaptureTail
-from tests.capabilities import missing
 from tests.conftest import RanOn
+from tests.support.capabilities import missing
 
 MESSAGES = 40
 THERE = "client->udp-server"
-LAB = [sys.executable, "-m", "lab.cli"]
-UDP = ["python", "-m", "services", "udp-client", "--to", "udp-server:41234", "--timeout", "200ms", "--messages"]
-TCP = ["python", "-m", "services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2", "--messages", "5"]
+LAB = [sys.executable, "-m", "faultlab"]
+UDP = [
+    "python",
+    "-m",
+    "faultlab_services",
+    "udp-client",
+    "--to",
+    "udp-server:41234",
+    "--timeout",
+    "200ms",
+    "--messages",
+]
+TCP = [
+    "python",
+    "-m",
+    "faultlab_services",
+    "tcp-client",
+    "--to",
+    "tcp-server:8082",
+    "--framing",
+    "length2",
+    "--messages",
+    "5",
+]
 SECONDS = 20
 
 

@@ -14,29 +14,30 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.network import standard_lab
+from faultlab.report.text import lines
+from faultlab.running.matrix import Cell, cells
+from faultlab.running.runner import Options, run
+from faultlab.runtimes import control
 
-from lab import control, stack
-from lab.checks import Verdict
-from lab.matrix import Cell, cells
-from lab.report.text import lines
-from lab.runner import Options, run
-from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.deaf import Pretending, Silent
+from tests.support.capabilities import missing
 
 JOBS = 8
 
 
 @pytest.fixture
 def needs_all(needs_netns: None, ran_on: RanOn) -> None:
-    if stack.find_toxiproxy() is None:
-        missing("toxiproxy", stack.TOXIPROXY_HINT)
+    if standard_lab.find_toxiproxy() is None:
+        missing("toxiproxy", standard_lab.TOXIPROXY_HINT)
     ran_on("netns", "toxiproxy")
 
 
 @pytest.mark.timeout(900)
 def test_every_cell_passes(needs_all: None, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lab.cli", "run", "matrix", f"--jobs={JOBS}", "--json", f"--out={tmp_path}"]
+    command = [sys.executable, "-m", "faultlab", "run", "matrix", f"--jobs={JOBS}", "--json", f"--out={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     results = json.loads(done.stdout)["results"]
@@ -66,7 +67,7 @@ def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_end_before_the_end_leaves_nothing(how: signal.Signals, needs_all: None, tmp_path: Path) -> None:
     """Whoever ends `lab run` ends the processes that run its scenarios, and their labs."""
-    command = [sys.executable, "-m", "lab.cli", "run", "matrix/tcp-line", "--jobs=3", f"--out={tmp_path}"]
+    command = [sys.executable, "-m", "faultlab", "run", "matrix/tcp-line", "--jobs=3", f"--out={tmp_path}"]
     before = set(control.running())
     runs = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: len(set(control.running()) - before) == 3)

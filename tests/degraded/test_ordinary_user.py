@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faultlab.runtimes.isolation import most_memory
 
-from lab.runtimes.isolation import most_memory
-from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.test_isolation import ONLY_ROOT
+from tests.support.capabilities import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("pyproject.toml", "LICENSE", "lab", "services", "dissect")
@@ -96,7 +96,7 @@ def test_up_exec_down(user: OrdinaryUser, ran_on: RanOn) -> None:
         missing("user", up.stderr.strip())
     assert up.returncode == 0, up.stderr
     try:
-        client = ("python", "-m", "services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2")
+        client = ("python", "-m", "faultlab_services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2")
         said = user.run("lab", "exec", "client", "--", *client, "--messages", "5")
         assert said.returncode == 0, said.stderr
         whose = user.run("lab", "exec", "client", "--", "cat", "/proc/self/uid_map")

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.errors import LabError, MissingCapability, UsageError
+from faultlab.report.text import lines
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import Scenario, parse_scenario
 
-from lab.checks import Verdict
-from lab.errors import LabError, MissingCapability, UsageError
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.scenario import Scenario, parse_scenario
 from tests.conftest import RanOn
 
 ECHO = Path(__file__).parent / "wrong" / "tcp_server.py"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.lab.lab import Lab
 
-from lab.lab import Lab
 from tests.conftest import RanOn
 
 PROBES = Path(__file__).parent / "probes"

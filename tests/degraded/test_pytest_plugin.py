@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from faultlab.network import standard_lab
+from faultlab.scenario.model import find_scenario
 
-from lab import stack
-from lab.scenario import find_scenario
-from tests.capabilities import missing
 from tests.degraded.test_wrong_servers import WRONG
+from tests.support.capabilities import missing
 
 HEAD = f"""
 import os, signal, socket, subprocess, sys
 import pytest
-from lab.faults import Drop, Loss, Match
+from faultlab.faults import Drop, Loss, Match
 
 pytestmark = pytest.mark.lab_server([sys.executable, {str(WRONG / "tcp_server.py")!r}, "9000", "right"], port=9000)
 
@@ -33,7 +33,7 @@ def test_passes(lab):
         ask(lab.address(9000))
 """
 CUT_OFF = """
-from lab.faults import Partition
+from faultlab.faults import Partition
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 9000), timeout=1)"
 
@@ -74,12 +74,12 @@ def test_unproven(lab):
     "the command line": """
 def test_unproven(lab):
     order = ["fault", "set", "--name", lab.name, "client->server", "--fault", "drop: {payload: never said}"]
-    subprocess.run([sys.executable, "-m", "lab.cli", *order], check=True)
+    subprocess.run([sys.executable, "-m", "faultlab", *order], check=True)
     ask(lab.address(9000))
 """,
 }
 DEAF = """
-from lab import control
+from faultlab.runtimes import control
 
 def test_deaf(lab, monkeypatch):
     real = control.ask
@@ -93,9 +93,9 @@ def test_deaf(lab, monkeypatch):
 """
 TOXIC = """
 import sys
-from lab.faults.toxics import LatencyToxic
+from faultlab.faults.toxics import LatencyToxic
 
-TALK = [sys.executable, "-m", "services", "tcp-client", "--to", "toxiproxy:8082", "--framing", "length2"]
+TALK = [sys.executable, "-m", "faultlab_services", "tcp-client", "--to", "toxiproxy:8082", "--framing", "length2"]
 
 def test_toxic(lab):
     engine = lab.toxiproxy()
@@ -199,8 +199,8 @@ def test_an_engine_that_is_deaf_is_no_proof(
 @pytest.mark.parametrize(("port", "expected"), [(8082, {"passed": 1}), (8080, {"passed": 1, "error": 1})])
 def test_a_toxic_counts_too(port: int, expected: dict[str, int], needs_netns: None, tmp_path: Path) -> None:
     """The client talks through port 8082's proxy: a toxic on another one has done nothing."""
-    if stack.find_toxiproxy() is None:
-        missing("toxiproxy", stack.TOXIPROXY_HINT)
+    if standard_lab.find_toxiproxy() is None:
+        missing("toxiproxy", standard_lab.TOXIPROXY_HINT)
     counts, told = outcome(TOXIC.replace("{port}", str(port)), tmp_path, head="")
     assert counts == expected, told
     assert ("left no trace" in told, len(kept(tmp_path))) == (("error" in expected), ("error" in expected)), told

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from lab.evidence.evidence import Evidence
-from lab.evidence.reader import Entry, read_ledger
-from lab.evidence.reconcile import reconcile
-from lab.faults import Corrupt, Duplicate, Loss
-from lab.lab import Lab
+from faultlab.evidence.ledger_reader import Entry, read_ledger
+from faultlab.evidence.reconcile import reconcile
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Corrupt, Duplicate, Loss
+from faultlab.lab.lab import Lab
 
 RUNS = int(os.environ.get("LAB_REPEATS", "100"))
 MILLION = 1_000_000
@@ -29,7 +28,7 @@ def but_for_times(entry: Entry) -> tuple[object, ...]:
 
 @pytest.mark.timeout(900)
 def test_the_same_udp_workload_and_seed_give_the_same_ledger(needs_netns: None, tmp_path: Path) -> None:
-    argv = ["python", "-m", "services", "udp-client", "--mode", "echo", "--messages", "40", "--pace", "1ms"]
+    argv = ["python", "-m", "faultlab_services", "udp-client", "--mode", "echo", "--messages", "40", "--pace", "1ms"]
     ledgers = set()
     for number in range(RUNS):
         folder = tmp_path / str(number)

@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.network import standard_lab
+from faultlab.report.text import lines
+from faultlab.running.replay import replay
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import Scenario, load_scenario, parse_scenario, shipped
 
-from lab import stack
-from lab.checks import Verdict
-from lab.replay import replay
-from lab.report.result import RunResult
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.scenario import Scenario, load_scenario, parse_scenario, shipped
-from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.deaf import Pretending, Silent
+from tests.support.capabilities import missing
 
 SCENARIOS = [load_scenario(path) for path in shipped().values()]
 SEEDS = range(int(os.environ.get("LAB_SEEDS", "3")))
@@ -36,8 +36,8 @@ def note(ran_on: RanOn, runtime: str, scenario: Scenario) -> None:
     """Count the test where it runs; a scenario with toxics needs the toxiproxy server too."""
     ran_on(runtime, "wire")
     if scenario.toxics():
-        if runtime == "netns" and stack.find_toxiproxy() is None:
-            missing("toxiproxy", stack.TOXIPROXY_HINT)
+        if runtime == "netns" and standard_lab.find_toxiproxy() is None:
+            missing("toxiproxy", standard_lab.TOXIPROXY_HINT)
         ran_on(runtime, "toxiproxy")
 
 
@@ -98,10 +98,10 @@ def test_a_deaf_engine_never_passes(deaf: type[Silent], needs_netns: None, ran_o
 @pytest.mark.timeout(1200)
 def test_no_verdict_changes_with_the_seed(needs_netns: None, tmp_path: Path) -> None:
     """Some seeds of each (LAB_SEEDS), several labs at a time; each in a process of its own, as `lab run` is."""
-    names = [one.name for one in SCENARIOS if not one.toxics() or stack.find_toxiproxy() is not None]
+    names = [one.name for one in SCENARIOS if not one.toxics() or standard_lab.find_toxiproxy() is not None]
 
     def verdict(name: str, seed: int) -> tuple[str, int, str, str]:
-        command = [sys.executable, "-m", "lab.cli", "run", name, "--seed", str(seed), "--json", "--out", str(tmp_path)]
+        command = [sys.executable, "-m", "faultlab", "run", name, "--seed", str(seed), "--json", "--out", str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.stdout, f"{name}, seed {seed}: {done.stderr}"
         report = json.loads(done.stdout)

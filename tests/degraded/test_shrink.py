@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab.checks import Verdict
-from lab.runner import Options, run
-from lab.scenario import Scenario, parse_scenario
+from faultlab.checks import Verdict
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import Scenario, parse_scenario
+
 from tests.degraded.test_wrong_servers import WRONG
 
 
@@ -27,7 +28,7 @@ def scenario(how: str) -> Scenario:
 
 
 def shrunk(folder: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lab.cli", "shrink", folder]
+    command = [sys.executable, "-m", "faultlab", "shrink", folder]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.lab.lab import Lab
+from faultlab.runtimes import control
 
-from lab import control
-from lab.lab import Lab
 from tests.degraded.test_unfinished import part
 
 PATH = "client->udp-server"
@@ -35,7 +35,7 @@ def runs(needs_netns: None, tmp_path: Path) -> Callable[[], tuple[subprocess.Pop
 
     def start() -> tuple[subprocess.Popen[str], Lab]:
         (tmp_path / "cut.yaml").write_text(SCENARIO)
-        argv = [sys.executable, "-m", "lab.cli", "run", "cut.yaml", "--json", "--out", "runs"]
+        argv = [sys.executable, "-m", "faultlab", "run", "cut.yaml", "--json", "--out", "runs"]
         process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         name = f"run-{process.pid}-1"
         until(lambda: name in control.running())

@@ -15,16 +15,16 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from faultlab.errors import UsageError
+from faultlab.faults import Drop, Latency, Loss, Match, Rebind, Reset
+from faultlab.lab.lab import Lab
+from faultlab.network.topology import Network
+from faultlab.runtimes import control
+from faultlab.runtimes.netns.runtime import check_network, host_routes
 
-from lab import control
-from lab.errors import UsageError
-from lab.faults import Drop, Latency, Loss, Match, Rebind, Reset
-from lab.lab import Lab
-from lab.runtimes.netns import check_network, host_routes
-from lab.topology import Network
 from tests.conftest import RanOn
 
-CLIENT = ["python", "-m", "services"]
+CLIENT = ["python", "-m", "faultlab_services"]
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_a_block_that_hides_a_route_of_the_host_is_refused() -> None:
 
 def lab_command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lab.cli", *words], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "faultlab", *words], cwd=cwd, capture_output=True, text=True, check=False
     )
 
 

@@ -11,11 +11,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lab import control
-from lab.evidence.reader import read_ledger
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.runtimes import control
+
 from tests.conftest import RanOn
 
-LAB = [sys.executable, "-m", "lab.cli"]
+LAB = [sys.executable, "-m", "faultlab"]
 
 
 def test_a_stopped_lab_is_told_and_ends_by_force(runtime: str, ran_on: RanOn, tmp_path: Path) -> None:
@@ -28,7 +29,18 @@ def test_a_stopped_lab_is_told_and_ends_by_force(runtime: str, ran_on: RanOn, tm
 
     up = lab("up", "--runtime", runtime, "--out", "evidence", "--json")
     assert up.returncode == 0, up.stderr
-    talk = ("client", "--", "python", "-m", "services", "tcp-client", "--to", "tcp-server:8082", "--framing", "length2")
+    talk = (
+        "client",
+        "--",
+        "python",
+        "-m",
+        "faultlab_services",
+        "tcp-client",
+        "--to",
+        "tcp-server:8082",
+        "--framing",
+        "length2",
+    )
     assert lab("exec", *talk).returncode == 0
     pid = json.loads(up.stdout)["supervisor_pid"]
     os.kill(pid, signal.SIGSTOP)

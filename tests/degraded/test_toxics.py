@@ -9,21 +9,21 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.errors import UsageError
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults.toxics import LatencyToxic, SlicerToxic
+from faultlab.lab.lab import Lab
+from faultlab.network import standard_lab
+from faultlab.network.packets import RST, Packet
+from faultlab.report.text import lines
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import Scenario, load_scenario, parse_scenario
 
-from lab import stack
-from lab.checks import Verdict
-from lab.errors import UsageError
-from lab.evidence.evidence import Evidence
-from lab.faults.toxics import LatencyToxic, SlicerToxic
-from lab.lab import Lab
-from lab.packets import RST, Packet
-from lab.report.result import RunResult
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.scenario import Scenario, load_scenario, parse_scenario
-from tests.capabilities import missing
 from tests.conftest import RanOn
 from tests.degraded.deaf import DeafToxiproxy, Silent
+from tests.support.capabilities import missing
 
 TOXICS = {
     "latency": "{type: latency, stream: upstream, latency: 100ms, jitter: 20ms}",
@@ -38,8 +38,8 @@ TOXICS = {
 
 @pytest.fixture
 def needs_toxiproxy(needs_netns: None, ran_on: RanOn) -> None:
-    if stack.find_toxiproxy() is None:
-        missing("toxiproxy", stack.TOXIPROXY_HINT)
+    if standard_lab.find_toxiproxy() is None:
+        missing("toxiproxy", standard_lab.TOXIPROXY_HINT)
     ran_on("netns", "toxiproxy")
 
 
@@ -146,7 +146,9 @@ def test_its_api_is_published_for_nobody(lab: Lab, needs_toxiproxy: None) -> Non
 def test_its_api_is_published_where_asked(runtime: str, needs_toxiproxy: None, ran_on: RanOn, tmp_path: Path) -> None:
     ran_on(runtime, "toxiproxy")
     nodes = ("tcp-server", "toxiproxy", "client", "dns-server", "udp-server")
-    with Lab.up(f"api-{os.getpid()}", runtime=runtime, nodes=nodes, evidence=tmp_path, publish=stack.CONTROL) as lab:
+    with Lab.up(
+        f"api-{os.getpid()}", runtime=runtime, nodes=nodes, evidence=tmp_path, publish=standard_lab.CONTROL
+    ) as lab:
         (address,) = [one["address"] for one in lab.status()["published"] if one["via"] == "toxiproxy"]
         with urlopen(f"http://{address}/version", timeout=20) as answer:
             assert b"version" in answer.read()
@@ -154,7 +156,7 @@ def test_its_api_is_published_where_asked(runtime: str, needs_toxiproxy: None, r
 
 def shown(lab: Lab, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "lab.cli", *words, "--name", lab.name], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "faultlab", *words, "--name", lab.name], capture_output=True, text=True, check=True
     )
     return done.stdout
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict, run_check
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.lab.lab import Lab
 
-from lab.checks import Verdict, run_check
-from lab.evidence.evidence import Evidence
-from lab.lab import Lab
 from tests.degraded.judge import Judge
 
 UNFINISHED = {

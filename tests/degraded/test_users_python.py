@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-from lab.lab import Lab
+from faultlab.lab.lab import Lab
 
 ECHO = Path(__file__).parent / "wrong" / "tcp_server.py"
 ORDINARY_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

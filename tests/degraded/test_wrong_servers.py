@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from lab.checks import Verdict
-from lab.report.result import RunResult
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.scenario import parse_scenario
+from faultlab.checks import Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.report.text import lines
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import parse_scenario
 
 WRONG = Path(__file__).parent / "wrong"
 FAIL, UNKNOWN = Verdict.FAIL, Verdict.INCONCLUSIVE

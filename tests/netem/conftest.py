@@ -13,13 +13,13 @@ from statistics import median
 from typing import Any
 
 import pytest
+from faultlab.engines.netem.support import supported
+from faultlab.evidence import ledger_format
+from faultlab.evidence.files import read_packets
+from faultlab.lab.lab import Lab
 
-from lab.engines.netem.support import supported
-from lab.evidence import ledger
-from lab.evidence.files import read_packets
-from lab.lab import Lab
-from tests.capabilities import missing
 from tests.conftest import RanOn
+from tests.support.capabilities import missing
 
 TRAFFIC = str(Path(__file__).parent / "traffic.py")
 PORT = 9000
@@ -78,29 +78,29 @@ class Evidence:
 def read(folder: Path) -> Evidence:
     """The ledger of a run that ended as it should."""
     evidence = Evidence(folder)
-    data = (folder / "ledger.bin").read_bytes()[len(ledger.MAGIC) :]
+    data = (folder / "ledger.bin").read_bytes()[len(ledger_format.MAGIC) :]
     arrived: dict[int, tuple[Any, ...]] = {}
     left: dict[int, list[int]] = defaultdict(list)
     while data:
-        if data[0] == ledger.NOTE:
-            size = ledger.NOTE_HEADER.unpack_from(data)[3]
+        if data[0] == ledger_format.NOTE:
+            size = ledger_format.NOTE_HEADER.unpack_from(data)[3]
             note = json.loads(data[8 : 8 + size])
             evidence.notes[note["note"]].append(note)
             data = data[8 + size :]
-        elif data[0] == ledger.PACKET:
-            fields = ledger.PACKET_RECORD.unpack_from(data)
+        elif data[0] == ledger_format.PACKET:
+            fields = ledger_format.PACKET_RECORD.unpack_from(data)
             arrived[fields[5]] = fields
-            data = data[ledger.PACKET_RECORD.size :]
+            data = data[ledger_format.PACKET_RECORD.size :]
         else:
-            depart = ledger.DEPART_RECORD.unpack_from(data)
+            depart = ledger_format.DEPART_RECORD.unpack_from(data)
             left[depart[6]].append(depart[7])
-            data = data[ledger.DEPART_RECORD.size :]
+            data = data[ledger_format.DEPART_RECORD.size :]
     assert evidence.notes["end"], "the ledger has no end"
     acts = {note["acts"]: frozenset(act[1] for act in note["list"]) for note in evidence.notes["acts"]}
     flows = {note["flow"]: note for note in evidence.notes["flow"]}
     for packet_id, one in arrived.items():
         delays = tuple((time - one[6]) / MS for time in left[packet_id])
-        flow, dropped = flows[one[4]], one[1] == ledger.DROPPED
+        flow, dropped = flows[one[4]], one[1] == ledger_format.DROPPED
         effects = acts.get(one[10], frozenset())
         evidence.packets.append(Packet(flow["path"], flow["label"], one[8], delays, dropped, effects))
     return evidence

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from lab.faults import Latency, Loss
-from lab.look.capture_tail import CaptureTail
-from lab.report.top_text import as_json
-from lab.top import once
+from faultlab.analysis.capture_tail import CaptureTail
+from faultlab.cli.top_loop import once
+from faultlab.faults import Latency, Loss
+from faultlab.report.top_text import as_json
+
 from tests.netem.conftest import Bench
 
 PATH = "a->b"
@@ -30,7 +31,7 @@ def test_top_counts_what_the_ledger_has_at_the_end_and_nothing_that_it_can_t_kno
 
 
 def test_a_node_s_packets_come_live(bench: Bench) -> None:
-    words = [sys.executable, "-m", "lab.cli", "capture", "b", "--delivered", "--name", bench.lab.name]
+    words = [sys.executable, "-m", "faultlab", "capture", "b", "--delivered", "--name", bench.lab.name]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as capture:
         assert capture.stdout is not None
         begun = capture.stdout.read1()

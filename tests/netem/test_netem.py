@@ -13,10 +13,10 @@ from itertools import pairwise
 from math import sqrt
 
 import pytest
+from faultlab.errors import UsageError
+from faultlab.faults import BurstLoss, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Partition, Rate, Reorder
+from faultlab.network.packets import ETHERNET_HEADER, with_checksums
 
-from lab.errors import UsageError
-from lab.faults import BurstLoss, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Partition, Rate, Reorder
-from lab.packets import ETHERNET_HEADER, with_checksums
 from tests.netem.conftest import MS, Bench, Evidence
 
 PATH, BACK, OTHER = "a->b", "b->a", "c->b"

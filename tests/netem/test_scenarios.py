@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict
+from faultlab.engines.netem.support import supported
+from faultlab.report.text import lines
+from faultlab.running.runner import Options, run
+from faultlab.scenario.model import load_scenario, shipped
 
-from lab.checks import Verdict
-from lab.engines.netem.support import supported
-from lab.report.text import lines
-from lab.runner import Options, run
-from lab.scenario import load_scenario, shipped
-from tests.capabilities import missing, needs_compose
 from tests.conftest import RanOn
+from tests.support.capabilities import missing, needs_compose
 
 LOADED = {name: load_scenario(path) for name, path in shipped().items()}
 WIRE_ONLY = (
@@ -65,7 +65,7 @@ def test_passes_in_containers(name: str, netem: None, ran_on: RanOn, tmp_path: P
 
 @pytest.mark.parametrize("name", WIRE_ONLY)
 def test_what_netem_cannot_do_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "lab.cli", "run", name, "--engine", "netem", "--out", str(tmp_path)]
+    argv = [sys.executable, "-m", "faultlab", "run", name, "--engine", "netem", "--out", str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "use --engine wire" in done.stderr) == (2, True), done.stderr
     assert list(tmp_path.iterdir()) == [], "it was refused only after it had begun"

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from faultlab.cli.main import main
+from faultlab.errors import UsageError
+from faultlab.lab.lab import Lab
+from faultlab.runtimes import control
+from faultlab.scenario.model import parse_scenario
 
-from lab import control
-from lab.cli import main
-from lab.errors import UsageError
-from lab.lab import Lab
-from lab.scenario import parse_scenario
-from tests.broken_scenarios import GOOD, broken_files
+from tests.support.broken_scenarios import GOOD, broken_files
 
 GENERATED = 80
 NAME = "broken-lab"

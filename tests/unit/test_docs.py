@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from lab.runtimes.project import COMPOSE_FILE
+from faultlab.runtimes.compose.project import COMPOSE_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lab import control
-from lab.compose_supervisor import Line
-from lab.engines.worker import Worker, obey
-from lab.errors import (
+from faultlab.engines.worker import Worker, obey
+from faultlab.errors import (
     LabError,
     LabFailure,
     MissingCapability,
@@ -30,7 +27,9 @@ from lab.errors import (
     from_message,
     of_system,
 )
-from lab.runtimes.standing import _await_ready
+from faultlab.runtimes import control
+from faultlab.runtimes.compose.supervisor import Line
+from faultlab.runtimes.launch import _await_ready
 
 ERRORS = (
     UsageError("faults clash"),

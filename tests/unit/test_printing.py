@@ -13,18 +13,18 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from faultlab.checks.base import CheckResult, Finding, Verdict
+from faultlab.checks.result_file import keep, read_result
+from faultlab.checks.result_json import json_report, parse_report
+from faultlab.checks.run_result import RunResult
+from faultlab.cli.main import cli
+from faultlab.printing import Terminal, Text, json_text, printable
+from faultlab.report.grid import markdown_report
+from faultlab.report.junit import junit_report
+from faultlab.report.text import lines, show
 from rich.table import Table
 
-from lab.checks.base import CheckResult, Finding, Verdict
-from lab.cli import cli
-from lab.printing import Terminal, Text, json_text, printable
-from lab.report.grid import markdown_report
-from lab.report.json_report import json_report, parse_report
-from lab.report.junit import junit_report
-from lab.report.result import RunResult
-from lab.report.result_file import keep, read_result
-from lab.report.text import lines, show
-from tests.capture_bytes import enhanced, interface, names, section
+from tests.support.capture_bytes import enhanced, interface, names, section
 from tests.unit.checks.histories import datagrams, record
 
 NASTY = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08\x7f\u202egnp\u2066\x00"
@@ -33,7 +33,7 @@ RESULT = RunResult(
     "mine", NASTY, "netns", "wire", 7, Verdict.FAIL, 1.5,
     (CheckResult("succeeds", Verdict.FAIL, f"said {NASTY}", (Finding(NASTY, NASTY),)),), NASTY,
 )  # fmt: skip
-DOORS = ("cli*.py", "top.py", "report/*.py")
+DOORS = ("cli/*.py", "report/*.py")
 """What is for a user's terminal; all else that prints is a process of a lab's, into its log."""
 
 
@@ -118,7 +118,7 @@ def test_each_report_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_door_prints_past_it() -> None:
-    root = Path(__file__).parents[2] / "lab"
+    root = Path(__file__).parents[2] / "lab/faultlab"
     files = [file for door in DOORS for file in root.glob(door)]
     assert len(files) > 20
     for file in files:
@@ -127,4 +127,4 @@ def test_no_door_prints_past_it() -> None:
         assert not re.search("import.* rich.text|from rich.text", file.read_text()), (
             f"{file.name}: expected Text of ours"
         )
-        assert not called & {"print", "Console"}, f"{file.name}: expected echo, say or Terminal of lab.printing"
+        assert not called & {"print", "Console"}, f"{file.name}: expected echo, say or Terminal of faultlab.printing"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from faultlab.units import Bytes, Kilobits, Milliseconds, Percent
 from pydantic import TypeAdapter, ValidationError
-
-from lab.units import Bytes, Kilobits, Milliseconds, Percent
 
 DURATION, PERCENT, RATE, SIZE = map(TypeAdapter, (Milliseconds, Percent, Kilobits, Bytes))
 

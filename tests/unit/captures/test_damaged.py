@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.damaged_captures import SAMPLES, damaged, take
+from tests.support.damaged_captures import SAMPLES, damaged, take
 
 CAPTURES, SEED = 3000, 7
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faultlab.captures.columns import KINDS, OF_THE_FILE, Columns, address_text
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.flows import in_a_flow
+from faultlab.captures.noticed import Noticed
+from faultlab.network.packets import Packet
 
-from lab.captures.columns import KINDS, OF_THE_FILE, Columns, address_text
-from lab.captures.files import CaptureFile
-from lab.captures.flows import in_a_flow
-from lab.captures.noticed import Noticed
-from lab.packets import Packet
-from tests.capture_bytes import LINKS, ORDERS, TUNNELS, enhanced, interface, outer, over_udp, pcapng, section
-from tests.golden_frames import FRAMES
+from tests.support.capture_bytes import LINKS, ORDERS, TUNNELS, enhanced, interface, outer, over_udp, pcapng, section
+from tests.support.golden_frames import FRAMES
 
 TCP4, TCP6, UDP4, UDP6 = (FRAMES[name] for name in ("tcp v4", "tcp v6", "udp v4", "udp v6"))
 FIELDS = list(Columns.__dataclass_fields__)
@@ -147,7 +147,7 @@ def test_no_ip(path: Path) -> None:
 
 
 def test_as_the_labs_own_parser(path: Path) -> None:
-    """`lab.packets`, which takes frames one by one, and the decoder agree on what both read."""
+    """`faultlab.network.packets`, which takes frames one by one, and the decoder agree on what both read."""
     frames = [frame for name, frame in FRAMES.items() if name != "vlan"]
     for fields, frame in zip(decoded(path, frames), frames, strict=True):
         packet = Packet.parse(frame)

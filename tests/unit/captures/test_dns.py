@@ -5,13 +5,13 @@ from pathlib import Path
 import dns.flags
 import dns.message
 import dns.rrset
+from faultlab.captures.columns import Columns
+from faultlab.captures.dns import Lookup, Lookups, read
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.flows import Flows
+from faultlab.network.packets import with_checksums
 
-from lab.captures.columns import Columns
-from lab.captures.dns import Lookup, Lookups, read
-from lab.captures.files import CaptureFile
-from lab.captures.flows import Flows
-from lab.packets import with_checksums
-from tests.capture_bytes import START_NS, pcap
+from tests.support.capture_bytes import START_NS, pcap
 
 
 def datagram(port: int, payload: bytes, answer: bool = False) -> bytes:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from faultlab.captures.columns import Columns
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.reader import Interface
+from faultlab.errors import UsageError
 
-from lab.captures.columns import Columns
-from lab.captures.files import CaptureFile
-from lab.captures.reader import Interface
-from lab.errors import UsageError
-from tests.capture_bytes import (
+from tests.support.capture_bytes import (
     ORDERS,
     SECOND,
     START_NS,
@@ -28,7 +28,7 @@ from tests.capture_bytes import (
     section,
     simple,
 )
-from tests.golden_frames import FRAMES
+from tests.support.golden_frames import FRAMES
 
 THREE = [FRAMES["tcp v4"], FRAMES["udp v6"], FRAMES["vlan"]]
 PCAP = bytes.fromhex(
@@ -299,9 +299,9 @@ def test_more_than_one_window(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """With a window of a few blocks, every block lies across its end once."""
     many = [bytes((number % 256,)) * (number % 97) for number in range(400)]
     for size in (260, 509, 1024):
-        monkeypatch.setattr("lab.captures.window.SIZE", size)
-        monkeypatch.setattr("lab.captures.reader.SIZE", size)
-        monkeypatch.setattr("lab.captures.pcapng.SIZE", size)
+        monkeypatch.setattr("faultlab.captures.window.SIZE", size)
+        monkeypatch.setattr("faultlab.captures.reader.SIZE", size)
+        monkeypatch.setattr("faultlab.captures.pcapng.SIZE", size)
         for data in (pcap(many), pcap(many, "big"), pcapng(many), pcapng(many, "big")):
             file = opened(path, data)
             assert frames(file, file.batches()) == many

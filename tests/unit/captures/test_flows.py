@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.captures.files import CaptureFile
-from lab.captures.flows import Flows
-from tests.capture_bytes import pcap
-from tests.conversations import Segment, analysed
-from tests.golden_frames import FRAMES
-from tests.telling_conversations import a, b, opened
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.flows import Flows
+
+from tests.support.capture_bytes import pcap
+from tests.support.conversations import Segment, analysed
+from tests.support.golden_frames import FRAMES
+from tests.support.telling_conversations import a, b, opened
 
 
 def test_both_directions_are_one_flow(tmp_path: Path) -> None:

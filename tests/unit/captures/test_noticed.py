@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from faultlab.analysis.overview import overview, overview_of_file
+from faultlab.analysis.subject import open_subject
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.flows import Flows
+from faultlab.captures.noticed import Noticed
+from faultlab.report.inspect_text import summary
 
-from lab.captures.files import CaptureFile
-from lab.captures.flows import Flows
-from lab.captures.noticed import Noticed
-from lab.look.overview import overview, overview_of_file
-from lab.look.subject import open_subject
-from lab.report.inspect_text import summary
-from tests.capture_bytes import LINKS, pcap, pcapng
-from tests.conversations import write
-from tests.golden_frames import FRAMES
-from tests.telling_conversations import a, b, opened
+from tests.support.capture_bytes import LINKS, pcap, pcapng
+from tests.support.conversations import write
+from tests.support.golden_frames import FRAMES
+from tests.support.telling_conversations import a, b, opened
 
 MACS = bytes(12)
 IN_A_FLOW = [frame for name, frame in FRAMES.items() if "later" not in name]

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from lab.captures.sticking import messages_in
+from faultlab.captures.sticking import messages_in
 
 
 def parts(*segments: tuple[int, int], ends: list[int]) -> list[int]:

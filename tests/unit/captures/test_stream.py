@@ -3,8 +3,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-
-from lab.captures.stream import Stream
+from faultlab.captures.stream import Stream
 
 
 def taken(*parts: tuple[int, int]) -> Stream:

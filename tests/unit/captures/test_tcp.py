@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faultlab.captures.files import CaptureFile
+from faultlab.captures.tcp import TcpAnalysis, TcpFacts, analyse
 
-from lab.captures.files import CaptureFile
-from lab.captures.tcp import TcpAnalysis, TcpFacts, analyse
-from tests.conversations import Segment, analysed, write
-from tests.telling_conversations import THREE_ACKS, TWO, a, b, opened
+from tests.support.conversations import Segment, analysed, write
+from tests.support.telling_conversations import THREE_ACKS, TWO, a, b, opened
 
 SACK = b"\x05\x0a"
 

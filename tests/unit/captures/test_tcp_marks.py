@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from faultlab.captures.tcp_marks import Mark
 
-from lab.captures.tcp_marks import Mark
-from tests.conversations import Segment, analysed, marks
-from tests.telling_conversations import TELLING
+from tests.support.conversations import Segment, analysed, marks
+from tests.support.telling_conversations import TELLING
 
 
 @pytest.mark.parametrize("name", TELLING)

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from lab.captures.tcp_options import options, reports_duplicate, sack_blocks, window_scale
+from faultlab.captures.tcp_options import options, reports_duplicate, sack_blocks, window_scale
 
 
 def test_options_between_fillers() -> None:

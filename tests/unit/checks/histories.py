@@ -10,11 +10,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence, Workload
-from lab.evidence.recorder import FileRecorder
-from lab.faults import Fault
-from tests.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.faults import Fault
+
+from tests.support.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
 
 PORT = 20_000
 CLIENT_JOURNAL = "journal-tcp-client-1.jsonl"

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faultlab.checks import CheckResult, run_check
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence, Workload
 
-from lab.checks import CheckResult, run_check
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence, Workload
-from lab.evidence.recorder import FileRecorder
+from tests.support.virtual_wire import MS, NODES, udp
 from tests.unit.checks.histories import MESSAGES, TCP, UDP, line, record, write_journal
-from tests.virtual_wire import MS, NODES, udp
 
 Lines = list[dict[str, object]]
 NAMES = replace(UDP, kind="dns", name="dns-client-1", client_journal="journal-dns-client-1.jsonl")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.checks import CHECKS, Verdict, run_check, worst
+from faultlab.errors import UsageError
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Blackhole, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Rate, Reorder
 
-from lab.checks import CHECKS, Verdict, run_check, worst
-from lab.errors import UsageError
-from lab.evidence.evidence import Evidence
-from lab.faults import Blackhole, Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Rate, Reorder
+from tests.support.virtual_wire import CLIENT, MS, TO_UDP, UDP_SERVER, udp
 from tests.unit.checks.histories import (
     CLIENT_JOURNAL,
     MESSAGES,
@@ -26,7 +27,6 @@ from tests.unit.checks.histories import (
     udp_history,
     write_journal,
 )
-from tests.virtual_wire import CLIENT, MS, TO_UDP, UDP_SERVER, udp
 
 PATH = "client->udp-server"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.checks import CheckResult, run_check
+from faultlab.evidence.run_evidence import Evidence
 
-from lab.checks import CheckResult, run_check
-from lab.evidence.evidence import Evidence
 from tests.unit.checks.histories import MESSAGES, TCP, line, record, write_journal
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-from lab.checks import CheckResult, run_check
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence
-from lab.evidence.recorder import FileRecorder
-from lab.faults import (
+from faultlab.checks import CheckResult, run_check
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import (
     Blackhole,
     BurstLoss,
     Drop,
@@ -24,7 +23,8 @@ from lab.faults import (
     Reset,
     fault_to_json,
 )
-from tests.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, tcp
+
+from tests.support.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, tcp
 
 THERE, BACK = "client->tcp-server", "tcp-server->client"
 FROM, TO = 10, 50

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.checks import CheckResult, run_check
+from faultlab.checks.stood import not_as_asked, tolerance_ms
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Partition, fault_from_json, fault_to_json
+from faultlab.running.matrix import cells
+from faultlab.scenario.model import load_scenario, shipped
 
-from lab.checks import CheckResult, run_check
-from lab.checks.stood import not_as_asked, tolerance_ms
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence
-from lab.evidence.recorder import FileRecorder
-from lab.faults import Partition, fault_from_json, fault_to_json
-from lab.matrix import cells
-from lab.scenario import load_scenario, shipped
-from tests.virtual_wire import MS, NODES, TO_UDP, udp
+from tests.support.virtual_wire import MS, NODES, TO_UDP, udp
 
 
 def judged(

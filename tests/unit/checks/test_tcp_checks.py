@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faultlab.checks import Verdict, run_check
 
-from lab.checks import Verdict, run_check
 from tests.unit.checks.histories import MESSAGES, TcpHistory
 
 GOOD = TcpHistory()

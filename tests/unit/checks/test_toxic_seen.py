@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.checks.toxic_seen import SEEN, Passage, Segment, passage_of, toxic_findings
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.network.packets import ACK, FIN, PSH, RST, SYN
+from faultlab.network.topology import Network
 
-from lab.checks.toxic_seen import SEEN, Passage, Segment, passage_of, toxic_findings
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence
-from lab.evidence.recorder import FileRecorder
-from lab.packets import ACK, FIN, PSH, RST, SYN
-from lab.topology import Network
-from tests.virtual_wire import tcp
+from tests.support.virtual_wire import tcp
 
 MS = 1_000_000
 DATA = ACK | PSH

@@ -13,24 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab.checks import CHECKS, CheckResult, run_check
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Reorder
 
-from lab.checks import CHECKS, CheckResult, run_check
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence
-from lab.evidence.recorder import FileRecorder
-from lab.faults import Corrupt, Drop, Duplicate, Fault, Latency, Loss, Match, Reorder
-from tests.unit.checks.histories import (
-    MESSAGES,
-    TCP,
-    UDP,
-    TcpHistory,
-    digest,
-    line,
-    record,
-    udp_history,
-    write_journal,
-)
-from tests.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
+from tests.support.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
+from tests.unit.checks.histories import MESSAGES, TCP, UDP, TcpHistory, digest, line, record, udp_history, write_journal
 
 WORDS = Path(__file__).parent / "words.txt"
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from lab.engines.timetable import Timetable, set_order
-from lab.faults import Fault, Latency, Loss, Partition
+from faultlab.engines.timetable import Timetable, set_order
+from faultlab.faults import Fault, Latency, Loss, Partition
 
 MS = 1_000_000
 THERE, BACK = "a->b", "b->a"

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-
-from lab.engines.worker import Worker, obey
-from lab.errors import LabFailure, UsageError
+from faultlab.engines.worker import Worker, obey
+from faultlab.errors import LabFailure, UsageError
 
 
 @pytest.fixture

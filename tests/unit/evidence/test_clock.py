@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lab.evidence.clock import CLOCK_STEP_NS, WallClock, measure
+from faultlab.evidence.clock import CLOCK_STEP_NS, WallClock, measure
 
 DAY = 86_400_000_000_000
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence.files import CaptureWriter, comment_option, name_resolution
-from lab.evidence.pcapng import Capture
-from lab.faults import Loss
-from lab.topology import Node
-from tests.capabilities import missing
+from faultlab.evidence.files import CaptureWriter, comment_option, name_resolution
+from faultlab.evidence.pcapng import Capture
+from faultlab.faults import Loss
+from faultlab.network.topology import Node
+from tests.support.capabilities import missing
 from tests.unit.checks.histories import datagrams, record
-from tests.virtual_wire import TO_UDP
+from tests.support.virtual_wire import TO_UDP
 
 HOST = Node("ab", "02:00:00:00:00:01", "10.0.0.1", "fd00::1")
 

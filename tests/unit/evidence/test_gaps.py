@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.checks import run_check
-from lab.engines.wire.core import Core
-from lab.evidence.evidence import Evidence
-from lab.evidence.gaps import Gaps, Took
-from lab.evidence.recorder import FileRecorder
-from lab.faults import Latency
-from lab.look.paths import path_facts
-from lab.look.subject import open_subject
-from lab.look.waits import earliest, latest
+from faultlab.checks import run_check
+from faultlab.engines.wire.core import Core
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.evidence.gaps import Gaps, Took
+from faultlab.engines.recorder import FileRecorder
+from faultlab.faults import Latency
+from faultlab.analysis.paths import path_facts
+from faultlab.analysis.subject import open_subject
+from faultlab.analysis.waits import earliest, latest
 from tests.unit.checks.histories import TCP, TcpHistory
-from tests.virtual_wire import MS, NODES, udp
+from tests.support.virtual_wire import MS, NODES, udp
 
 
 def note(since: int, until: int, node: str | None = None) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import LabFailure
-from lab.evidence.evidence import Evidence
-from lab.evidence.journal import read_journal
-from lab.evidence.ledger import MAGIC
-from lab.evidence.pcapng import Capture
-from lab.evidence.reader import read_ledger
-from lab.evidence.reconcile import reconcile
-from lab.faults import Duplicate, Effect, Latency, Loss
+from faultlab.errors import LabFailure
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.evidence.journal import read_journal
+from faultlab.evidence.ledger_format import MAGIC
+from faultlab.evidence.pcapng import Capture
+from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.evidence.reconcile import reconcile
+from faultlab.faults import Duplicate, Effect, Latency, Loss
 from tests.unit.checks.histories import MESSAGES, datagrams, record
-from tests.virtual_wire import TO_UDP
+from tests.support.virtual_wire import TO_UDP
 
 FAULTS = [(TO_UDP, Loss(nth=2)), (TO_UDP, Duplicate(nth=3)), (TO_UDP, Latency(delay_ms=5))]
 

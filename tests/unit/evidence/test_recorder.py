@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.engines.wire.core import Core
-from lab.evidence.recorder import FileRecorder
-from lab.look.capture_tail import CaptureTail
-from lab.look.tail import LedgerTail
+from faultlab.engines.wire.core import Core
+from faultlab.engines.recorder import FileRecorder
+from faultlab.analysis.capture_tail import CaptureTail
+from faultlab.analysis.tail import LedgerTail
 from tests.unit.checks.histories import datagrams
-from tests.virtual_wire import MS, NODES, TO_UDP
+from tests.support.virtual_wire import MS, NODES, TO_UDP
 
 
 def test_what_is_written_is_whole_and_up_to_the_same_packet_in_all_files(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from faultlab.faults import BurstLoss, Duplicate
 
-from lab.faults import BurstLoss, Duplicate
-from tests.chances import binomial_range
-from tests.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
+from tests.support.chances import binomial_range
+from tests.support.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
 
 PACKETS = 6000
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from lab.errors import UsageError
-from lab.faults import (
+from faultlab.errors import UsageError
+from faultlab.faults import (
     Blackhole,
     BurstLoss,
     Corrupt,
@@ -23,7 +22,8 @@ from lab.faults import (
     Reset,
     check_composition,
 )
-from tests.virtual_wire import TO_UDP, Wire
+
+from tests.support.virtual_wire import TO_UDP, Wire
 
 TCP, UDP = Match(protocol="tcp"), Match(protocol="udp")
 

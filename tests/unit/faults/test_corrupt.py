@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from faultlab.faults import Corrupt, Effect, Match
+from faultlab.network.packets import Packet
 
-from lab.faults import Corrupt, Effect, Match
-from lab.packets import Packet
-from tests.virtual_wire import CLIENT, TO_UDP, UDP_SERVER, Wire, checksum_right, ip_frame, tcp, udp
+from tests.support.virtual_wire import CLIENT, TO_UDP, UDP_SERVER, Wire, checksum_right, ip_frame, tcp, udp
 
 FRAMES = [udp, tcp]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from faultlab.faults import Blackhole, Cut, Duplicate, Effect, Fault, Flap, Match, Partition
 from pydantic import ValidationError
 
-from lab.faults import Blackhole, Cut, Duplicate, Effect, Fault, Flap, Match, Partition
-from tests.virtual_wire import (
+from tests.support.virtual_wire import (
     ACK,
     CLIENT,
     FIN,

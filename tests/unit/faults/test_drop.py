@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lab.faults import Drop, Match
-from tests.virtual_wire import ACK, CLIENT, FROM_TCP, MS, SYN, TCP_SERVER, TO_TCP, Wire, tcp
+from faultlab.faults import Drop, Match
+
+from tests.support.virtual_wire import ACK, CLIENT, FROM_TCP, MS, SYN, TCP_SERVER, TO_TCP, Wire, tcp
 
 
 def test_the_first_syn_ack_and_no_other() -> None:

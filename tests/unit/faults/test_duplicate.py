@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lab.faults import Duplicate, Effect, Latency, Loss, Match
-from tests.chances import binomial_range
-from tests.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
+from faultlab.faults import Duplicate, Effect, Latency, Loss, Match
+
+from tests.support.chances import binomial_range
+from tests.support.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
 
 
 def test_every_second_comes_thrice() -> None:

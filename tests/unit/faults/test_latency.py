@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
+from faultlab.faults import Effect, Latency, Match, fault_from_json, fault_from_yaml, fault_to_json
 from pydantic import ValidationError
 
-from lab.faults import Effect, Latency, Match, fault_from_json, fault_from_yaml, fault_to_json
-from tests.virtual_wire import MS, TO_UDP, UDP_SERVER, Wire, tcp, udp
+from tests.support.virtual_wire import MS, TO_UDP, UDP_SERVER, Wire, tcp, udp
 
 
 def delays(fault: Latency, packets: int, gap_ms: int = 10_000) -> list[float]:

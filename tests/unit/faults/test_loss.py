@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from faultlab.faults import Duplicate, Effect, Loss
 from pydantic import ValidationError
 
-from lab.faults import Duplicate, Effect, Loss
-from tests.chances import binomial_range
-from tests.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
+from tests.support.chances import binomial_range
+from tests.support.virtual_wire import TO_UDP, UDP_SERVER, Wire, udp
 
 
 def lost(fault: Loss, packets: int, seed: int = 1) -> list[int]:

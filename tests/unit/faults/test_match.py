@@ -5,24 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from faultlab.faults import Drop, Match
 from pydantic import ValidationError
 
-from lab.faults import Drop, Match
-from tests.virtual_wire import (
-    ACK,
-    CLIENT,
-    FIN,
-    MS,
-    PSH,
-    RST,
-    SYN,
-    TCP_SERVER,
-    TO_TCP,
-    Wire,
-    ip_frame,
-    tcp,
-    udp,
-)
+from tests.support.virtual_wire import ACK, CLIENT, FIN, MS, PSH, RST, SYN, TCP_SERVER, TO_TCP, Wire, ip_frame, tcp, udp
 
 PING = ip_frame(CLIENT, TCP_SERVER, 1, b"\x08\0\0\0\0\1\0\1" + bytes(32))
 FRAMES = {

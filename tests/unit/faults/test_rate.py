@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from faultlab.faults import Effect, Latency, Match, Rate, Reorder
 from pydantic import ValidationError
 
-from lab.faults import Effect, Latency, Match, Rate, Reorder
-from tests.virtual_wire import MS, TO_UDP, Wire, tcp, udp
+from tests.support.virtual_wire import MS, TO_UDP, Wire, tcp, udp
 
 KILOBYTE = udp(bytes(1000 - 42))
 SMALLEST = 1514

@@ -6,11 +6,11 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from faultlab.faults import Effect, Loss, Match, Rebind, rebind
+from faultlab.network.packets import Packet
+from faultlab.network.topology import Node
 
-from lab.faults import Effect, Loss, Match, Rebind, rebind
-from lab.packets import Packet
-from lab.topology import Node
-from tests.virtual_wire import (
+from tests.support.virtual_wire import (
     CLIENT,
     FROM_UDP,
     TO_UDP,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from faultlab.faults import Effect, Latency, Rate, Reorder
 from pydantic import ValidationError
 
-from lab.faults import Effect, Latency, Rate, Reorder
-from tests.chances import binomial_range
-from tests.virtual_wire import MS, TO_UDP, UDP_SERVER, Wire, udp
+from tests.support.chances import binomial_range
+from tests.support.virtual_wire import MS, TO_UDP, UDP_SERVER, Wire, udp
 
 
 def order(wire: Wire) -> list[int]:

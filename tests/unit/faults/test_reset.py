@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
+from faultlab.faults import Corrupt, Drop, Effect, Latency, Match, Rebind, Reset
+from faultlab.network.topology import Node
 
-from lab.faults import Corrupt, Drop, Effect, Latency, Match, Rebind, Reset
-from lab.topology import Node
-from tests.virtual_wire import (
+from tests.support.virtual_wire import (
     ACK,
     CLIENT,
     FIN,

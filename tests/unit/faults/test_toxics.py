@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from faultlab.faults.toxics import AnyToxic, SlicerToxic, Toxic
 from pydantic import TypeAdapter, ValidationError
-
-from lab.faults.toxics import AnyToxic, SlicerToxic, Toxic
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyToxic)
 

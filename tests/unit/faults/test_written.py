@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
-
-from lab.faults import (
+from faultlab.faults import (
     KINDS,
     Blackhole,
     BurstLoss,
@@ -29,6 +27,7 @@ from lab.faults import (
     fault_from_yaml,
     fault_to_json,
 )
+from pydantic import ValidationError
 
 WRITTEN: list[tuple[str, Any, Fault, str]] = [
     ("latency", "50ms", Latency(delay_ms=50), "latency 50ms"),

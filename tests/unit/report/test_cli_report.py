@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from faultlab.checks.base import Verdict
+from faultlab.checks.result_file import keep
+from faultlab.checks.run_result import RunResult
+from faultlab.cli.report import report
+from faultlab.errors import UsageError
 
-from lab.checks.base import Verdict
-from lab.cli_report import report
-from lab.errors import UsageError
-from lab.report.result import RunResult
-from lab.report.result_file import keep
 from tests.unit.checks.histories import datagrams, record
 
 

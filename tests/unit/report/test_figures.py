@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plotly.graph_objects import Figure as PlotlyFigure  # type: ignore[import-untyped]
-
-from lab.report.figures import (
+from faultlab.report.figures import (
     CURVE_POINTS,
     MOST_POINTS,
     Delays,
@@ -23,7 +21,8 @@ from lab.report.figures import (
     thinned,
     times_figure,
 )
-from lab.report.page import Figure
+from faultlab.report.page import Figure
+from plotly.graph_objects import Figure as PlotlyFigure  # type: ignore[import-untyped]
 
 NONE = Points.of([], [])
 TWICE = Way(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.look.happenings import Happening
-from lab.report.follow_text import line
+from faultlab.analysis.happenings import Happening
+from faultlab.report.follow_text import line
 
 DROPPED = Happening(
     1_700_000_000_123_456_789, False, "client", "tcp-server", 5, "data 1..103 (102 B)", 6, (20_000, 8082),

@@ -8,22 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faultlab.analysis.ladder import Ladder, Standing
+from faultlab.analysis.subject import open_subject
+from faultlab.checks import run_check
+from faultlab.checks.base import CheckResult, Finding, Verdict
+from faultlab.checks.result_file import keep
+from faultlab.checks.run_result import RunResult
+from faultlab.errors import UsageError
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import Drop, Fault, Latency, Loss, Match, Reset
+from faultlab.report import gather
+from faultlab.report.gather import run_page
+from faultlab.report.html import run_html
+from faultlab.report.page import RunPage
 
-from lab.checks import run_check
-from lab.checks.base import CheckResult, Finding, Verdict
-from lab.errors import UsageError
-from lab.evidence.evidence import Evidence
-from lab.faults import Drop, Fault, Latency, Loss, Match, Reset
-from lab.look.ladder import Ladder, Standing
-from lab.look.subject import open_subject
-from lab.report import gather
-from lab.report.gather import run_page
-from lab.report.html import run_html
-from lab.report.page import RunPage
-from lab.report.result import RunResult
-from lab.report.result_file import keep
+from tests.support.virtual_wire import ACK, PSH, SYN, TO_TCP, TO_UDP, tcp
 from tests.unit.checks.histories import TcpHistory, datagrams, record
-from tests.virtual_wire import ACK, PSH, SYN, TO_TCP, TO_UDP, tcp
 
 CHECKS = (
     CheckResult("fault_seen", Verdict.PASS, "dropped 1 of 7: drop [first: sent.pcapng frame 2 (ledger 2)]"),

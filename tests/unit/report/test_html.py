@@ -11,14 +11,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from faultlab.checks.base import CheckResult, Verdict
+from faultlab.checks.run_result import RunResult
+from faultlab.report.batch import batch_page
+from faultlab.report.html import batch_html, run_html
+from faultlab.report.ladder_svg import ladder_svg
+from faultlab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
 
-from lab.checks.base import CheckResult, Verdict
-from lab.report.batch import batch_page
-from lab.report.html import batch_html, run_html
-from lab.report.ladder_svg import ladder_svg
-from lab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
-from lab.report.result import RunResult
-from tests.unit.look.steps import ladder, step
+from tests.unit.analysis.steps import ladder, step
 
 EVIL = "</script><img src=x onerror=alert(1)>\"'&<!--"
 

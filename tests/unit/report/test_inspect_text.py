@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from faultlab.analysis.flow_facts import FlowFacts, TcpSide
+from faultlab.analysis.ladder import Arrival, Deed, Gap
+from faultlab.analysis.overview import CaptureSize, Overview
+from faultlab.faults.base import Effect
+from faultlab.report.inspect_text import became, packet_lines, summary, table
+from faultlab.report.quantities import duration, size
 
-from lab.faults.base import Effect
-from lab.look.flow_facts import FlowFacts, TcpSide
-from lab.look.ladder import Arrival, Deed, Gap
-from lab.look.overview import CaptureSize, Overview
-from lab.report.inspect_text import became, packet_lines, summary, table
-from lab.report.quantities import duration, size
-from tests.unit.look.steps import DROP, LATENCY, MS, step
+from tests.unit.analysis.steps import DROP, LATENCY, MS, step
 
 QUIET = TcpSide(0, 0, 0, 0, 0, 0, 0, 0, None, 0.0)
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from xml.etree import ElementTree
 
-from lab.faults.base import Effect
-from lab.look.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
-from lab.report.ladder_svg import LEFT, MIDDLE, RIGHT, fate_in_words, ladder_head, ladder_svg
-from tests.unit.look.steps import DROP, MS, ladder, step
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
+from faultlab.faults.base import Effect
+from faultlab.report.ladder_svg import LEFT, MIDDLE, RIGHT, fate_in_words, ladder_head, ladder_svg
+
+from tests.unit.analysis.steps import DROP, MS, ladder, step
 
 SVG = "{http://www.w3.org/2000/svg}"
 

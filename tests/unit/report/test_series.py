@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.faults import Drop, Fault, Latency, Match
-from lab.look.conversations import Conversations
-from lab.look.paths import path_facts
-from lab.look.subject import open_subject
-from lab.report.figures import Points
-from lab.report.series import Conversation, Course, conversations, course, delays, merged
+from faultlab.analysis.conversations import Conversations
+from faultlab.analysis.paths import path_facts
+from faultlab.analysis.subject import open_subject
+from faultlab.faults import Drop, Fault, Latency, Match
+from faultlab.report.figures import Points
+from faultlab.report.series import Conversation, Course, conversations, course, delays, merged
+
+from tests.support.virtual_wire import ACK, CLIENT, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp
 from tests.unit.checks.histories import datagrams, record
-from tests.virtual_wire import ACK, CLIENT, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp
 
 BACK = {"source": TCP_SERVER, "target": CLIENT, "port": 8082, "to": 20_000}
 OPENING = [tcp(flags=SYN, seq=1000), tcp(flags=SYN | ACK, seq=5000, ack=1001, **BACK), tcp(seq=1001, ack=5001)]

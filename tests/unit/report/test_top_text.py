@@ -6,10 +6,9 @@ import io
 import json
 from dataclasses import replace
 
+from faultlab.analysis.counts import Counts, Lately
+from faultlab.report.top_text import View, as_json, lines, table
 from rich.console import Console
-
-from lab.look.counts import Counts, Lately
-from lab.report.top_text import View, as_json, lines, table
 
 THERE, BACK = "client->tcp-server", "tcp-server->client"
 TOTAL = Counts(packets=120, size=12_000, delivered=110, dropped=6, waiting=4, delayed=114, connections=2)

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-
-from lab.errors import UsageError
-from lab.runtimes import project
-from lab.runtimes.compose_file import taken
-from lab.topology import Node
+from faultlab.errors import UsageError
+from faultlab.network.topology import Node
+from faultlab.runtimes.compose import project
+from faultlab.runtimes.compose.compose_file import taken
 
 FILE = Path("/theirs/compose.yaml")
 

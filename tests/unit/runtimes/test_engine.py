@@ -10,11 +10,10 @@ import docker
 import docker.errors
 import pytest
 import requests
-
-from lab.errors import LabFailure, MissingCapability, Unwritten, UsageError
-from lab.hub import plan_of
-from lab.runtimes import compose
-from lab.runtimes.project import no_answer
+from faultlab.errors import LabFailure, MissingCapability, Unwritten, UsageError
+from faultlab.runtimes.compose import runtime as compose
+from faultlab.runtimes.compose.hub import plan_of
+from faultlab.runtimes.compose.project import no_answer
 
 
 class UnknownHost(Exception):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from lab.errors import MissingCapability
-from lab.runtimes import isolation, linux
+from faultlab.errors import MissingCapability
+from faultlab.kernel import syscalls
+from faultlab.runtimes import isolation
 
 NO_SUCH_CALL = 100_000
 
@@ -17,7 +17,7 @@ def test_passwords_are_left_out_and_accounts_stay() -> None:
 
 
 def test_an_old_kernel_is_what_is_missing_and_trust_is_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linux, "_MOUNT_SETATTR", NO_SUCH_CALL)
+    monkeypatch.setattr(syscalls, "_MOUNT_SETATTR", NO_SUCH_CALL)
     with pytest.raises(MissingCapability) as caught:
-        linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY)
+        syscalls.restrict_mount("/", syscalls.MOUNT_ATTR_RDONLY)
     assert "5.12" in caught.value.fix and "--trust" in caught.value.fix

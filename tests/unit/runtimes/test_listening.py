@@ -6,10 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-
-from lab.runtimes import listening
-from lab.runtimes.base import Plan, Service
-from lab.topology import Node
+from faultlab.network.plan import Plan, Service
+from faultlab.network.topology import Node
+from faultlab.runtimes import listening
 
 NODE = Node("server", "02:1a:b0:00:00:07", "10.77.0.7", "fd77:1ab::7")
 V4, V6 = [NODE.ipv4], [NODE.ipv6]

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
-
-from lab.errors import LabFailure
-from lab.runtimes import compose, project
-from lab.runtimes.project import HOLDER_LABEL, PROJECT_LABEL, Project
-from lab.topology import Network, free_networks
+from faultlab.errors import LabFailure
+from faultlab.network.topology import Network, free_networks
+from faultlab.runtimes.compose import project
+from faultlab.runtimes.compose import runtime as compose
+from faultlab.runtimes.compose.project import HOLDER_LABEL, PROJECT_LABEL, Project
 
 
 class Reset(yaml.SafeLoader):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-
-from lab.runtimes.netns import publish
-from lab.topology import Network
+from faultlab.network.topology import Network
+from faultlab.runtimes.netns.runtime import publish
 
 NODES = Network().nodes(["client"])
 

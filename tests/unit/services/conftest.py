@@ -1,4 +1,4 @@
-"""Real processes of `python -m services`, started on free ports of loopback and always ended."""
+"""Real processes of `python -m faultlab_services`, started on free ports of loopback and always ended."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Service:
     def __init__(self, journal: Path, args: list[str]) -> None:
         self._journal = journal
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services", *args, "--journal", str(journal)],
+            [sys.executable, "-m", "faultlab_services", *args, "--journal", str(journal)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -99,7 +99,11 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def runner(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "services", *args], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            [sys.executable, "-m", "faultlab_services", *args],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
 
     return runner

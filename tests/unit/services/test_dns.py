@@ -16,11 +16,10 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-
-from services import dns_client
-from services.dns_client import DnsWorkload
-from services.dns_resolver import ResolvConf, read_resolv_conf
-from services.errors import UsageError
+from faultlab_services import dns_client
+from faultlab_services.dns_client import DnsWorkload
+from faultlab_services.dns_resolver import ResolvConf, read_resolv_conf
+from faultlab_services.errors import UsageError
 
 from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, read_journal, until
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultlab_services import dns_client
+from faultlab_services.dns_client import DnsWorkload
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services import dns_client
-from services.dns_client import DnsWorkload
 
 from .conftest import read_journal
 

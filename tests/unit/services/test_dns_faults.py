@@ -1,8 +1,7 @@
 import dns.name
 import pytest
-
-from services.dns_faults import FaultPlan, parse_fault
-from services.errors import UsageError
+from faultlab_services.dns_faults import FaultPlan, parse_fault
+from faultlab_services.errors import UsageError
 
 LAB = dns.name.from_text("lab.")
 HOST = dns.name.from_text("tcp-server.lab.")

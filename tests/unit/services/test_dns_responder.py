@@ -3,12 +3,11 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import pytest
+from faultlab_services.dns_faults import FaultPlan, parse_fault
+from faultlab_services.dns_responder import Answer, Responder
+from faultlab_services.dns_zone import Zone
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services.dns_faults import FaultPlan, parse_fault
-from services.dns_responder import Answer, Responder
-from services.dns_zone import Zone
 
 RECORDS = {"tcp-server": ["10.77.0.2"], "many": [f"10.1.0.{n}" for n in range(1, 101)]}
 

@@ -3,9 +3,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import pytest
-
-from services.dns_zone import Zone
-from services.errors import UsageError
+from faultlab_services.dns_zone import Zone
+from faultlab_services.errors import UsageError
 
 RECORDS = {"tcp-server": ["10.77.0.2", "fd77::2"], "v4-only": ["10.77.0.3"], "a.b": ["10.77.0.4"], "empty": []}
 

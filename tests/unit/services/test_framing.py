@@ -1,10 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from services.framing import (
+from faultlab_services.framing import (
     FRAMINGS,
     BadPrefix,
     Codec,
@@ -15,6 +12,8 @@ from services.framing import (
     Truncated,
     codec,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 FRAMED = tuple(name for name in FRAMINGS if name != "raw")
 MESSAGES = [b"", b"a", b"hello world", b"\x00\xff\r" * 50, b"x" * 300, b"", b"end"]

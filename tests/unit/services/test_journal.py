@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from services.journal import Journal, digest
+from faultlab_services.journal import Journal, digest
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -75,7 +74,7 @@ def test_closing_twice_writes_one_end(tmp_path: Path) -> None:
 
 def test_each_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr("services.journal.os.write", lambda fd, data: written.append(data))
+    monkeypatch.setattr("faultlab_services.journal.os.write", lambda fd, data: written.append(data))
     with Journal(tmp_path / "journal", "a") as journal:
         journal.write("message", "invoke", data=b"x", why="two\nlines")
     assert [data.count(b"\n") for data in written] == [1, 1, 1]
@@ -87,7 +86,7 @@ def test_a_kill_leaves_whole_lines(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from services.journal import Journal
+from faultlab_services.journal import Journal
 journal = Journal(Path(sys.argv[1]), "victim")
 while True:
     journal.write("message", "invoke", data=b"x" * 100, why="y" * 500)

@@ -104,7 +104,7 @@ def test_sigterm_while_a_lookup_hangs(tmp_path: Path) -> None:
     """getaddrinfo(3) cannot be interrupted; the process ends all the same."""
     program = """
 import socket, sys, time
-from services import __main__
+from faultlab_services import __main__
 socket.getaddrinfo = lambda *args, **more: (print("asked", flush=True), time.sleep(60))
 sys.exit(__main__.main())
 """
@@ -127,7 +127,7 @@ sys.exit(__main__.main())
 )
 def test_a_server_imports_only_what_it_needs(tmp_path: Path, server: str, unwanted: set[str]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "services", server, *SERVERS[server]],
+        [sys.executable, "-X", "importtime", "-m", "faultlab_services", server, *SERVERS[server]],
         stdout=subprocess.PIPE,
         stderr=(tmp_path / "imports").open("w"),
         text=True,

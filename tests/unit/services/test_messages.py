@@ -1,6 +1,5 @@
 import pytest
-
-from services.messages import message, message_size
+from faultlab_services.messages import message, message_size
 
 
 def test_a_message_says_which_it_is() -> None:

@@ -1,9 +1,8 @@
 from collections.abc import Callable
 
 import pytest
-
-from services.errors import UsageError
-from services.quantities import duration_s, share, size_bytes, size_range_bytes
+from faultlab_services.errors import UsageError
+from faultlab_services.quantities import duration_s, share, size_bytes, size_range_bytes
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 import pytest
+from faultlab_services.framing import PeerError, Truncated
+from faultlab_services.journal import digest
+from faultlab_services.raw_echo import GREETING, RawEchoDecoder, answer
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services.framing import PeerError, Truncated
-from services.journal import digest
-from services.raw_echo import GREETING, RawEchoDecoder, answer
 
 
 def stream(*chunks: bytes) -> bytes:

@@ -2,9 +2,8 @@ import asyncio
 import socket
 
 import pytest
-
-from services.errors import UsageError
-from services.sockets import bound_sockets, client_socket, endpoint_text, parse_endpoint
+from faultlab_services.errors import UsageError
+from faultlab_services.sockets import bound_sockets, client_socket, endpoint_text, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ def test_an_ipv4_peer_of_a_dual_stack_socket_reads_as_ipv4() -> None:
 
 
 def test_where_ipv6_is_missing_ipv4_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.sockets._has_ipv6", lambda: False)
+    monkeypatch.setattr("faultlab_services.sockets._has_ipv6", lambda: False)
     [sock] = bound_sockets(socket.SOCK_DGRAM, ["::"], 0)
     with sock:
         assert sock.family == socket.AF_INET

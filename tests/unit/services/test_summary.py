@@ -1,8 +1,7 @@
 import json
 
 import pytest
-
-from services.summary import Summary
+from faultlab_services.summary import Summary
 
 
 def test_all_ok(capsys: pytest.CaptureFixture[str]) -> None:

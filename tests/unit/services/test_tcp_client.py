@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from services import tcp_client
-from services.errors import ServiceError, UsageError
-from services.framing import FRAMINGS, codec
-from services.journal import digest
-from services.messages import message
-from services.raw_echo import GREETING
-from services.tcp_client import TcpWorkload
+from faultlab_services import tcp_client
+from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.framing import FRAMINGS, codec
+from faultlab_services.journal import digest
+from faultlab_services.messages import message
+from faultlab_services.raw_echo import GREETING
+from faultlab_services.tcp_client import TcpWorkload
 
 from .conftest import LOOPBACKS, PATIENCE_S, Start, read_journal, until
 
@@ -244,7 +243,7 @@ def test_an_unknown_host(tmp_path: Path) -> None:
 def test_sigterm_ends_it_with_0_and_a_whole_journal(tmp_path: Path) -> None:
     journal = tmp_path / "j"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = [sys.executable, "-m", "services", "tcp-client", "--framing=line", "--journal", str(journal)]
+        command = [sys.executable, "-m", "faultlab_services", "tcp-client", "--framing=line", "--journal", str(journal)]
         target = f"--to=127.0.0.1:{silent.getsockname()[1]}"
         with subprocess.Popen([*command, target]) as client:
             until(lambda: journal.exists() and bool(read_journal(journal, "message", "invoke")))

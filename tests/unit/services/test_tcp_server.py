@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from services.framing import FRAMINGS, codec
-from services.journal import Journal, digest
-from services.raw_echo import GREETING
-from services.sockets import bound_sockets
-from services.tcp_server import Limits, Listener, TcpServer
+from faultlab_services.framing import FRAMINGS, codec
+from faultlab_services.journal import Journal, digest
+from faultlab_services.raw_echo import GREETING
+from faultlab_services.sockets import bound_sockets
+from faultlab_services.tcp_server import Limits, Listener, TcpServer
 
 from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, until
 
@@ -148,7 +147,7 @@ def test_answers_still_unsent_at_the_half_close_are_not_lost(monkeypatch: pytest
         await server.stop()
         return received
 
-    monkeypatch.setattr("services.tcp_server.bound_sockets", with_small_buffer)
+    monkeypatch.setattr("faultlab_services.tcp_server.bound_sockets", with_small_buffer)
     assert asyncio.run(main()) == lines
 
 

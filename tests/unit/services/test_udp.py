@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from services import udp_client
-from services.errors import UsageError
-from services.journal import digest
-from services.messages import message
-from services.udp_client import UdpWorkload
+from faultlab_services import udp_client
+from faultlab_services.errors import UsageError
+from faultlab_services.journal import digest
+from faultlab_services.messages import message
+from faultlab_services.udp_client import UdpWorkload
 
 from .conftest import LOOPBACKS, PATIENCE_S, Start, read_journal, until
 

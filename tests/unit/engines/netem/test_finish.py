@@ -9,16 +9,15 @@ from pathlib import Path
 from struct import pack, unpack_from
 
 import pytest
-
-from lab.engines.netem.finish import Run, Timeline, finish
-from lab.engines.netem.inference import NOTHING, Setting
-from lab.engines.netem.live import Live
-from lab.engines.netem.messages import Counters
-from lab.engines.netem.options import Netem
-from lab.engines.netem.sniffer import Sighting
-from lab.evidence import ledger
-from lab.packets import with_checksums
-from lab.topology import Network
+from faultlab.engines.netem.finish import Run, Timeline, finish
+from faultlab.engines.netem.inference import NOTHING, Setting
+from faultlab.engines.netem.live import Live
+from faultlab.engines.netem.messages import Counters
+from faultlab.engines.netem.options import Netem
+from faultlab.engines.netem.sniffer import Sighting
+from faultlab.evidence import ledger_format
+from faultlab.network.packets import with_checksums
+from faultlab.network.topology import Network
 
 CLIENT, SERVER = NODES = Network().nodes(["client", "udp-server"])
 MS = 1_000_000
@@ -74,15 +73,15 @@ def scene(tmp_path: Path) -> Scene:
 
 def records(folder: Path) -> Iterator[tuple[int, tuple[int, ...] | dict[str, object]]]:
     data = (folder / "ledger.bin").read_bytes()
-    assert data.startswith(ledger.MAGIC)
-    data = data[len(ledger.MAGIC) :]
+    assert data.startswith(ledger_format.MAGIC)
+    data = data[len(ledger_format.MAGIC) :]
     while data:
-        if data[0] == ledger.NOTE:
-            size = ledger.NOTE_HEADER.unpack_from(data)[3]
-            yield ledger.NOTE, json.loads(data[8 : 8 + size])
+        if data[0] == ledger_format.NOTE:
+            size = ledger_format.NOTE_HEADER.unpack_from(data)[3]
+            yield ledger_format.NOTE, json.loads(data[8 : 8 + size])
             data = data[8 + size :]
         else:
-            layout = ledger.PACKET_RECORD if data[0] == ledger.PACKET else ledger.DEPART_RECORD
+            layout = ledger_format.PACKET_RECORD if data[0] == ledger_format.PACKET else ledger_format.DEPART_RECORD
             yield data[0], layout.unpack_from(data)
             data = data[layout.size :]
 
@@ -99,9 +98,13 @@ def test_a_loss_is_in_the_ledger_and_in_one_capture_only(scene: Scene, tmp_path:
     for number in (1, 3):
         scene.deliver(number + 0.1, datagram(number))
     assert scene.end(Counters(sent=2, dropped=1, waiting=0)) == 0
-    packets = [one for kind, one in records(tmp_path) if kind == ledger.PACKET]
-    departs = [one for kind, one in records(tmp_path) if kind == ledger.DEPART]
-    assert [(one[1], one[5]) for one in packets] == [(ledger.WAITING, 1), (ledger.DROPPED, 2), (ledger.WAITING, 3)]
+    packets = [one for kind, one in records(tmp_path) if kind == ledger_format.PACKET]
+    departs = [one for kind, one in records(tmp_path) if kind == ledger_format.DEPART]
+    assert [(one[1], one[5]) for one in packets] == [
+        (ledger_format.WAITING, 1),
+        (ledger_format.DROPPED, 2),
+        (ledger_format.WAITING, 3),
+    ]
     assert [one[6] for one in departs] == [1, 3]
     assert notes(tmp_path, "acts")[0]["list"] == [["f1", "dropped", "loss 50%"]]
     assert notes(tmp_path, "flow")[0]["label"] == "udp client:*1 -> udp-server:9000"
@@ -131,8 +134,8 @@ def test_captures_are_readable_while_the_lab_runs(scene: Scene, tmp_path: Path) 
 def test_a_delivery_that_nobody_sent_is_in_the_ledger_as_forged(scene: Scene, tmp_path: Path) -> None:
     scene.deliver(1, datagram(1))
     scene.end()
-    [packet] = [one for kind, one in records(tmp_path) if kind == ledger.PACKET]
-    assert packet[1] == ledger.INJECTED
+    [packet] = [one for kind, one in records(tmp_path) if kind == ledger_format.PACKET]
+    assert packet[1] == ledger_format.INJECTED
 
 
 def test_counters_that_disagree_are_a_warning(scene: Scene, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lab.engines.netem.inference import NOTHING, Arrival, Sent, Setting, infer
-from lab.engines.netem.options import Netem
-from lab.faults.base import Effect
+from faultlab.engines.netem.inference import NOTHING, Arrival, Sent, Setting, infer
+from faultlab.engines.netem.options import Netem
+from faultlab.faults.base import Effect
 
 MS = 1_000_000
 PATH = (0, 1)

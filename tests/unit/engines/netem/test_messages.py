@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from faultlab.engines.netem import messages
+from faultlab.engines.netem.messages import Counters
+from faultlab.engines.netem.options import Netem
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
-from lab.engines.netem import messages
-from lab.engines.netem.messages import Counters
-from lab.engines.netem.options import Netem
 
 MAC = "02:1a:b0:00:00:02"
 

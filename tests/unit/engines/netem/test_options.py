@@ -3,9 +3,8 @@
 from struct import Struct, unpack_from
 
 import pytest
-
-from lab.engines.netem.messages import attributes
-from lab.engines.netem.options import DISTRIBUTIONS, TABLE_SIZE, TABLE_UNIT, Burst, Netem, table
+from faultlab.engines.netem.messages import attributes
+from faultlab.engines.netem.options import DISTRIBUTIONS, TABLE_SIZE, TABLE_UNIT, Burst, Netem, table
 
 FIXED = Struct("=6I")
 

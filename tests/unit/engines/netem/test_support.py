@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from lab.engines.netem import support
-from lab.errors import MissingCapability
+from faultlab.engines.netem import support
+from faultlab.errors import MissingCapability
 
 
 def test_the_attempt_gives_one_line_or_nothing_and_leaves_this_process_where_it_was() -> None:

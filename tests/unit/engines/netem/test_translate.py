@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from lab.engines.netem.options import QUEUE_PACKETS, Burst, Netem
-from lab.engines.netem.translate import translate
-from lab.errors import UsageError
-from lab.faults import (
+from faultlab.engines.netem.options import QUEUE_PACKETS, Burst, Netem
+from faultlab.engines.netem.translate import translate
+from faultlab.errors import UsageError
+from faultlab.faults import (
     Blackhole,
     BurstLoss,
     Corrupt,

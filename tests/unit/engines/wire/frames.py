@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from struct import pack
 
-from lab.engines.wire.core import Core
-from lab.engines.wire.stages import Recorded
-from lab.engines.wire.state import Act, Flow, PathState, Transit
-from lab.faults import Fault
-from lab.packets import ACK, TCP, UDP, Packet, with_checksums
-from lab.topology import Network
+from faultlab.engines.transit import Act, Flow, PathState, Transit
+from faultlab.engines.wire.core import Core
+from faultlab.engines.wire.stages import Recorded
+from faultlab.faults import Fault
+from faultlab.network.packets import ACK, TCP, UDP, Packet, with_checksums
+from faultlab.network.topology import Network
 
 NODES = Network().nodes(["client", "server", "third"])
 THERE, BACK = "client->server", "server->client"

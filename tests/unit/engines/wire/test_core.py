@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from faultlab.errors import UsageError
+from faultlab.faults import Blackhole, Drop, Duplicate, Latency, Loss, Match, Partition, Rate, Rebind, Reorder, Reset
+from faultlab.network.packets import ACK, PSH, RST, SYN, Packet, checksum_right
 
-from lab.errors import UsageError
-from lab.faults import Blackhole, Drop, Duplicate, Latency, Loss, Match, Partition, Rate, Rebind, Reorder, Reset
-from lab.packets import ACK, PSH, RST, SYN, Packet, checksum_right
 from tests.unit.engines.wire.frames import BACK, MS, NODES, THERE, World, number_of, tcp, udp
 
 CLIENT, SERVER = 0, 1

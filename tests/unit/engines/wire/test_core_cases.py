@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from faultlab.engines.wire import core
+from faultlab.faults import (
+    Corrupt,
+    Drop,
+    Duplicate,
+    Effect,
+    Fault,
+    Latency,
+    Loss,
+    Match,
+    Partition,
+    Rate,
+    Rebind,
+    Reorder,
+)
+from faultlab.network.sendings import Fate, Sending
 
-from lab.engines.wire import core
-from lab.faults import Corrupt, Drop, Duplicate, Effect, Fault, Latency, Loss, Match, Partition, Rate, Rebind, Reorder
-from lab.sendings import Fate, Sending
-from tests.virtual_wire import (
+from tests.support.virtual_wire import (
     ACK,
     CLIENT,
     FROM_UDP,

@@ -6,14 +6,27 @@ import random
 from pathlib import Path
 
 import pytest
+from faultlab.engines.recorder import FileRecorder
+from faultlab.engines.transit import Flow, PathState, Transit
+from faultlab.evidence.ledger_format import DELIVERED, DROPPED, INJECTED, WAITING
+from faultlab.evidence.reconcile import reconcile
+from faultlab.evidence.run_evidence import Evidence
+from faultlab.faults import (
+    BurstLoss,
+    Corrupt,
+    Duplicate,
+    Fault,
+    Flap,
+    Latency,
+    Loss,
+    Match,
+    Rate,
+    Rebind,
+    Reorder,
+    Reset,
+)
 
-from lab.engines.wire.state import Flow, PathState, Transit
-from lab.evidence.evidence import Evidence
-from lab.evidence.ledger import DELIVERED, DROPPED, INJECTED, WAITING
-from lab.evidence.reconcile import reconcile
-from lab.evidence.recorder import FileRecorder
-from lab.faults import BurstLoss, Corrupt, Duplicate, Fault, Flap, Latency, Loss, Match, Rate, Rebind, Reorder, Reset
-from tests.virtual_wire import (
+from tests.support.virtual_wire import (
     ACK,
     CLIENT,
     FROM_UDP,

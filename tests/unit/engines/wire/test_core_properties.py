@@ -9,14 +9,11 @@ from math import log, sqrt
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from lab.engines.flows import FlowNames
-from lab.engines.wire import core as core_module
-from lab.engines.wire.stages import Recorded
-from lab.engines.wire.state import PathState
-from lab.faults import (
+from faultlab.engines.flow_names import FlowNames
+from faultlab.engines.transit import PathState
+from faultlab.engines.wire import core as core_module
+from faultlab.engines.wire.stages import Recorded
+from faultlab.faults import (
     Blackhole,
     BurstLoss,
     Corrupt,
@@ -34,8 +31,11 @@ from lab.faults import (
     Reorder,
     Reset,
 )
-from lab.packets import ACK, SYN, Packet
-from lab.sendings import STREAM, Fate, Place, Sending, Sendings
+from faultlab.network.packets import ACK, SYN, Packet
+from faultlab.network.sendings import STREAM, Fate, Place, Sending, Sendings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.unit.engines.wire.frames import BACK, MS, NODES, THERE, Told, World, number_of, tcp, udp
 
 COPIES = 2
@@ -422,7 +422,7 @@ def test_other_flows_change_no_decision_about_this_one(script: list[Step], seed:
 
 
 def drops_of(world: World) -> dict[tuple[str, str], Recorded]:
-    """As `lab.replay` finds them: each packet is called by what its sender sent."""
+    """As `faultlab.running.replay` finds them: each packet is called by what its sender sent."""
     ends = [told for told in world.recorder.ends if not told.injected]
     arrivals = [told for told in world.recorder.arrivals if not told.injected]
     lost = {told.packet_id for told in ends if told.dropped}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.engines.wire.gaps import HEARTBEAT_NS, Gaps
+from faultlab.engines.wire.gaps import HEARTBEAT_NS, Gaps
 
 MS = 1_000_000
 

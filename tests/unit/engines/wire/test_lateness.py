@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from lab.engines.wire.lateness import IN_TIME_NS, LEAD_STEP_NS, LEAST_AWAKE_NS, MOST_NS, SLEPT_OVER_NS, Lateness
+from faultlab.engines.wire.lateness import IN_TIME_NS, LEAD_STEP_NS, LEAST_AWAKE_NS, MOST_NS, SLEPT_OVER_NS, Lateness
 
 
 def test_a_write_that_takes_long_starts_as_much_earlier() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lab.engines.wire.reaction import MOST_NS, reaction_ns
+from faultlab.engines.wire.reaction import MOST_NS, reaction_ns
 
 
 def test_it_is_a_time_and_leaves_nothing() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from lab.engines.wire.receiver import Receiver
-from lab.packets import MASK, Packet
-from tests.virtual_wire import SYN, tcp
+from faultlab.engines.wire.receiver import Receiver
+from faultlab.network.packets import MASK, Packet
+
+from tests.support.virtual_wire import SYN, tcp
 
 
 def test_any_order_with_copies_and_holes() -> None:
