@@ -15,12 +15,12 @@ from faultlab.engines.wire.core import Core
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.evidence.gaps import Gaps, Took
 from faultlab.engines.recorder import FileRecorder
-from faultlab.faults import Latency
+from faultlab.faults import Corrupt, Latency, Loss
 from faultlab.analysis.paths import path_facts
 from faultlab.analysis.subject import open_subject
 from faultlab.analysis.waits import earliest, latest
-from tests.unit.checks.histories import TCP, TcpHistory
-from tests.support.virtual_wire import MS, NODES, udp
+from tests.unit.checks.histories import TCP, TcpHistory, record
+from tests.support.virtual_wire import ACK, MS, NODES, PSH, SYN, tcp, udp
 
 
 def note(since: int, until: int, node: str | None = None) -> dict[str, Any]:
@@ -123,7 +123,56 @@ def test_other_times_that_met_a_stop(check: str, options: dict[str, float], expe
     assert run_check(check, options, evidence).verdict == expected
 
 
-def test_what_tcp_sends_again_in_a_long_stop_proves_nothing(tmp_path: Path) -> None:
+RESENT = {
+    "nothing lost": ([], (2,)),
+    "the second lost": ([Loss(nth=[3])], (2,)),
+    "a part of the second lost": ([Loss(nth=[3])], (1, 2)),
+    "the first lost, the second sent again": ([Loss(nth=[2])], (2,)),
+    "the second changed": ([Corrupt(nth=[2])], (2,)),
+    "lost, sent again, and again": ([Loss(nth=[3])], (2, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "expected"),
+    [
+        ("nothing lost", {"at_least": 1}, "INCONCLUSIVE"),
+        ("nothing lost", {"at_most": 0}, "INCONCLUSIVE"),
+        ("nothing lost", {"at_most": 1}, "PASS"),
+        ("nothing lost", {"at_least": 2}, "FAIL"),
+        ("the second lost", {"at_least": 1}, "PASS"),
+        ("the second lost", {"at_most": 0}, "FAIL"),
+        ("the second lost", {"at_least": 1, "at_most": 1}, "PASS"),
+        ("a part of the second lost", {"at_least": 1}, "PASS"),
+        ("the first lost, the second sent again", {"at_least": 1}, "INCONCLUSIVE"),
+        ("the second changed", {"at_least": 1}, "PASS"),
+        ("lost, sent again, and again", {"at_least": 1}, "PASS"),
+        ("lost, sent again, and again", {"at_least": 2}, "INCONCLUSIVE"),
+        ("lost, sent again, and again", {"at_most": 1}, "INCONCLUSIVE"),
+        ("lost, sent again, and again", {"at_most": 0}, "FAIL"),
+    ],
+)
+def test_what_tcp_sends_again_in_a_long_stop(
+    case: str, options: dict[str, float], expected: str, tmp_path: Path
+) -> None:
+    """A long stop can be the cause of a retransmission only where the earlier segment arrived as it was sent."""
+    faults, resent = RESENT[case]
+    segments = [(1000, b"a" * 100), (1100, b"b" * 100)]
+    again = [(segments[0][0], b"a" * 100 + b"b" * 100) if number == 1 else segments[1] for number in resent]
+    frames = [tcp(flags=SYN, seq=999), *(tcp(data, PSH | ACK, seq=seq) for seq, data in [*segments, *again])]
+    record(tmp_path, frames, [("client->tcp-server", fault) for fault in faults])
+    ledger = Evidence(tmp_path).ledger
+    end = ledger.entries[-1].arrived
+    ledger.notes.append({"note": "gap", **note(end - 101 * MS, end)})
+    evidence = Evidence(tmp_path, (TCP,))
+    evidence.__dict__["ledger"] = ledger
+    result = run_check("retransmissions", options, evidence)
+    assert result.verdict == expected, result
+    if expected == "INCONCLUSIVE":
+        assert "of them can be the work of the wire: the wire did not see its devices for up to 101.0 ms" in str(result)
+
+
+def test_a_ledger_tells_of_a_long_stop(tmp_path: Path) -> None:
     evidence = stopped(tmp_path, (30, 180))
     assert evidence.gaps.is_long
     ledger = run_check("ledger", {}, evidence)
