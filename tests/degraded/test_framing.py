@@ -34,10 +34,11 @@ def test_messages_stick_together(judge: Judge) -> None:
 
 
 def segments(judged: Judged) -> list[int]:
-    """The payloads' sizes of the data segments that the client sent."""
+    """The payloads' sizes of the client's data segments; what TCP sent again, on a machine that stood, counts once."""
     sent = Evidence(Path(judged.result.evidence)).sent
     packets = [Packet.parse(one.frame) for one in sent if one.node == "client"]
-    return [size for one in packets if one.protocol == TCP and (size := one.payload_end - one.payload_at)]
+    data = [one for one in packets if one.protocol == TCP and one.payload_end > one.payload_at]
+    return list({one.seq: one.payload_end - one.payload_at for one in data}.values())
 
 
 @pytest.mark.parametrize(("nagle", "fewer"), [("false", False), ("true", True)])
@@ -50,7 +51,7 @@ def test_nagle_makes_small_messages_stick(nagle: str, fewer: bool, judge: Judge)
         workload: [tcp: {{to: "tcp-server:8082", framing: length2, messages: 8, size: 20B, window: 8, pace: 1ms,
                           nagle: {nagle}}}]
         faults: [{{on: client<->tcp-server, latency: 20ms}}]
-        checks: [reliability, framing, {{retransmissions: {{at_most: 0}}}}]
+        checks: [reliability, framing]
     """)
     assert (len(segments(judged)) < 8) is fewer
 
@@ -60,7 +61,7 @@ def test_small_segments_split_a_message(judge: Judge) -> None:
     judged = judge("""
         workload: [tcp: {to: "tcp-server:8082", framing: length2, messages: 3, size: 1000B, max_segment: 100B}]
         faults: [{on: client->tcp-server, latency: 5ms}]
-        checks: [reliability, framing, {retransmissions: {at_most: 0}}]
+        checks: [reliability, framing]
     """)
     assert max(segments(judged)) == 88
     assert len(segments(judged)) == 3 * 12
