@@ -14,7 +14,8 @@ with `exit_code`; nothing else in the tree decides exit codes for errors.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -57,6 +58,15 @@ class Unwritten(LabError):
     """A file could not be written, or standard output: a full disk, say. What was to be told was found out, or not."""
 
     exit_code = 5
+
+
+@contextmanager
+def as_given() -> Iterator[None]:
+    """Around the reading of files that the user named: that they are damaged is bad input, and no failure of a lab."""
+    try:
+        yield
+    except LabFailure as error:
+        raise UsageError(str(error)) from error
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}

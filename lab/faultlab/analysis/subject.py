@@ -224,8 +224,8 @@ def _read_ledger(file: Path, remarks: list[str]) -> Ledger | None:
     except LabError as error:
         remarks.append(str(error))
         return None
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        remarks.append(f"{file}: damaged, so not used: {error!r}")
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        remarks.append(f"{file}: damaged, so not used: it has a note that no lab writes")
         return None
     return ledger
 
@@ -313,7 +313,10 @@ def _run_file(file: Path, remarks: list[str]) -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        remarks.append(f"{file}: not readable: {error}")
+    except OSError as error:
+        remarks.append(f"{file}: not readable: {error.strerror}")
+        return {}
+    except (ValueError, RecursionError):
+        remarks.append(f"{file}: not JSON, so not used")
         return {}
     return facts if isinstance(facts, dict) else {}

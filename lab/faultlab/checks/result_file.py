@@ -92,8 +92,12 @@ def _read(folder: Path) -> RunResult | None:
         return None
     try:
         results = parse_report(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: not a result of lab run: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise UsageError(f"{file}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(
+            f"{file}: not a result of lab run: damaged, or another program's; without the file the run has no verdict"
+        ) from error
     if len(results) != 1:
         raise UsageError(f"{file}: {len(results)} results; expected one run's")
     return replace(results[0], evidence=str(folder))

@@ -20,7 +20,10 @@ def read_journal(path: Path) -> list[Line]:
     journal = []
     for number, text in enumerate(lines[:-1], start=1):
         try:
-            journal.append(json.loads(text))
-        except ValueError as error:
-            raise LabFailure(f"{path}:{number}: not a journal's line: {error}") from error
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise LabFailure(f"{path}:{number}: not a journal's line: not JSON") from error
+        if not isinstance(line, dict):
+            raise LabFailure(f"{path}:{number}: not a journal's line: expected a JSON object")
+        journal.append(line)
     return journal

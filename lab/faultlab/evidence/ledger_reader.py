@@ -107,16 +107,21 @@ def _toxic(note: dict[str, Any]) -> tuple[str, str, int | None]:
 
 
 def read_ledger(path: Path) -> Ledger:
-    """LabFailure where the file is no ledger at all."""
+    """LabFailure where the file is no ledger at all, or its records contradict each other."""
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise LabFailure(f"{path}: no ledger to read: {error}") from error
+    except OSError as error:
+        raise LabFailure(f"{path}: no ledger to read: {error.strerror}") from error
+    except ValueError as error:  # there is no map of nothing
+        raise LabFailure(f"{path}: no ledger to read: the file is empty") from error
     with data:
         if data[: len(form.MAGIC)] != form.MAGIC:
             raise LabFailure(f"{path}: not a ledger of this lab, or of another version of it")
-        return _Reading(data).ledger
+        try:
+            return _Reading(data).ledger
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise LabFailure(f"{path}: damaged: it has a record that no lab writes") from error
 
 
 class _Reading:

@@ -49,12 +49,14 @@ class Capture:
         try:
             with path.open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as failure:
-            raise LabFailure(f"{path}: no capture to read: {failure}") from failure
+        except OSError as failure:
+            raise LabFailure(f"{path}: no capture to read: {failure.strerror}") from failure
+        except ValueError as failure:  # there is no map of nothing
+            raise LabFailure(f"{path}: no capture to read: the file is empty") from failure
         try:
             self._index()
         except (error, UnicodeDecodeError) as failure:
-            raise LabFailure(f"{path}: not a capture of this lab: {failure}") from failure
+            raise LabFailure(f"{path}: not a capture of this lab, or damaged") from failure
 
     def __len__(self) -> int:
         return len(self.packets)

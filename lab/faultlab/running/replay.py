@@ -26,7 +26,7 @@ from typing import Any
 from faultlab.checks.base import CheckResult, Finding, conclude, worst
 from faultlab.checks.result_file import check_unchanged, keep
 from faultlab.checks.run_result import RunResult
-from faultlab.errors import UsageError
+from faultlab.errors import UsageError, as_given
 from faultlab.evidence.ledger_reader import Entry
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.faults import Effect
@@ -73,7 +73,7 @@ def replay(folder: Path, options: Options) -> RunResult:
     facts, scenario = read_run(folder)
     if not (folder / "ledger.bin").is_file():
         raise UsageError(f"{folder}: no ledger.bin there; expected the evidence folder of a run")
-    recorded = traffic(folder)
+    recorded = recorded_traffic(folder)
     with tempfile.TemporaryDirectory() as place:
         forced = Path(place) / "drops.json"
         forced.write_text(recorded.orders(recorded.dropped))
@@ -151,6 +151,12 @@ def traffic(folder: Path, recorded: Traffic | None = None) -> Traffic:
     )
 
 
+@as_given()
+def recorded_traffic(folder: Path) -> Traffic:
+    """`traffic` of a run that the user named. UsageError where its evidence can't be read, or is damaged."""
+    return traffic(folder)
+
+
 def _places(evidence: Evidence, wanted: Collection[int]) -> dict[int, tuple[str, str, Place]]:
     """Where each of these packets stood, by its number in the run."""
     flows: defaultdict[tuple[str, str], Sendings] = defaultdict(Sendings)
@@ -198,9 +204,14 @@ def read_run(folder: Path) -> tuple[dict[str, Any], Scenario]:
     file = folder / "run.json"
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-        source = facts["scenario"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        asked = [facts[name] for name in ("scenario", "name", "engine")]
+        whole = all(isinstance(one, str) for one in asked) and isinstance(facts["seed"], int)
+    except OSError as error:
         raise UsageError(
-            f"{folder}: no run to replay there ({error}); expected the evidence folder of lab run"
+            f"{file}: no run to replay there ({error.strerror}); expected the evidence folder of lab run"
         ) from error
-    return facts, parse_scenario(source, str(facts["name"]))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UsageError(f"{file}: damaged, or not written by lab run; expected the run as lab run left it") from error
+    if not whole:
+        raise UsageError(f"{file}: damaged, or not written by lab run; expected the run as lab run left it")
+    return facts, parse_scenario(facts["scenario"], facts["name"])

@@ -20,7 +20,7 @@ from faultlab.checks.base import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.errors import LabFailure
 from faultlab.faults import KINDS, Effect
-from faultlab.running.replay import Drop, Traffic, read_run, traffic
+from faultlab.running.replay import Drop, Traffic, read_run, recorded_traffic
 from faultlab.running.runner import Options, run
 from faultlab.scenario.model import Scenario, parse_scenario
 from faultlab.yaml_file import parse_yaml
@@ -69,7 +69,7 @@ def smallest(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> 
 def shrink(folder: Path, options: Options, say: Callable[[str], None]) -> Shrunk:
     """UsageError where it is no run's folder; LabFailure where its drops alone don't make it fail again."""
     facts, scenario = read_run(folder)
-    recorded = traffic(folder)
+    recorded = recorded_traffic(folder)
     same = replace(options, seed=facts["seed"], runtime=facts.get("runtime", "netns"), engine=facts["engine"])
     with tempfile.TemporaryDirectory() as place:
         trials = _Trials(scenario, same, Path(place) / "drops.json", recorded)
