@@ -19,7 +19,7 @@ from faultlab.evidence.run_evidence import Evidence
 from faultlab.report.progress import progress
 from faultlab.report.text import lines
 from faultlab.running.batch import run_all
-from faultlab.running.runner import Options
+from faultlab.running.runner import RunOptions
 from faultlab.scenario.model import Scenario, parse_scenario
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -110,7 +110,7 @@ def main() -> None:
     wanted += [("answers take 200 ms", "lookup, 32 threads", family) for family in FAMILIES[1:]]
     rows: dict[int, Row] = {}
     with TemporaryDirectory() as place, progress(len(wanted), Console(stderr=True)) as shown:
-        options = Options(seed=SEED, out=Path(place))
+        options = RunOptions(seed=SEED, out=Path(place))
         for number, result in run_all([scenario(*one) for one in wanted], options, 4, shown.running):
             if result.verdict is not Verdict.PASS:
                 sys.exit("\n".join(lines(result)))

@@ -21,7 +21,7 @@ class Misplaced(ValueError):
         self.inner = inner
 
 
-class Entry(BaseModel):
+class ScenarioModel(BaseModel):
     """The base of everything that a scenario file says in fields: frozen, and strict about the fields' names.
 
     A Python name carries the unit (`pace_ms=5`); in a file the value does (`pace: 5ms`), and the name is without.

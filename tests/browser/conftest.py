@@ -14,7 +14,7 @@ from faultlab.checks.run_result import RunResult
 from faultlab.cli.report import PAGE, report
 from faultlab.network import standard_lab
 from faultlab.running.batch import run_all
-from faultlab.running.runner import Options
+from faultlab.running.runner import RunOptions
 from faultlab.scenario.model import load_scenario, shipped
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -130,7 +130,7 @@ def open_report(ahead: OpenReport, watched: Callable[[Opened], Opened]) -> OpenR
 def runs(netns_host: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     """A run of each scenario that this host can run, with its report."""
     able = [one for one in SCENARIOS.values() if not one.toxics() or standard_lab.find_toxiproxy() is not None]
-    options = Options(out=tmp_path_factory.mktemp("runs"))
+    options = RunOptions(out=tmp_path_factory.mktemp("runs"))
     found = {}
     for number, result in run_all(able, options, AT_ONCE, lambda name: nullcontext(lambda text: None)):
         make_report(Path(result.evidence))

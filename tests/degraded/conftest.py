@@ -68,7 +68,7 @@ def judge(runtime: str, ran_on: RanOn, tmp_path: Path) -> Judge:
 
     def run(text: str, expected: Verdict = Verdict.PASS) -> Judged:
         scenario = parse_scenario("about: See the test.\n" + dedent(text), "in-a-test")
-        result = runner.run(scenario, runner.Options(runtime=runtime, out=tmp_path))
+        result = runner.run(scenario, runner.RunOptions(runtime=runtime, out=tmp_path))
         ran_on(result.runtime, result.engine)
         if scenario.toxics():
             ran_on(result.runtime, "toxiproxy")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from faultlab.lab.lab import Lab
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.runtimes import isolation
 from faultlab.scenario.model import parse_scenario
 
@@ -140,7 +140,7 @@ def test_evidence_is_its_owners_alone(runtime: str, ran_on: RanOn, tmp_path: Pat
         "faults: [{on: client->tcp-server, latency: 1ms}]\nchecks: [reliability]\n",
         "owned",
     )
-    result = run(scenario, Options(runtime=runtime, out=tmp_path))
+    result = run(scenario, RunOptions(runtime=runtime, out=tmp_path))
     ran_on(runtime, result.engine)
     files = [file for file in Path(result.evidence).rglob("*") if file.is_file()]
     held = [one for one in files if one.suffix in (".jsonl", ".txt", ".pcapng", ".bin")]

@@ -12,7 +12,7 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.checks.base import KERNEL_WORDS
 from faultlab.report.text import lines
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.runtimes import kernel_drops
 from faultlab.scenario.model import parse_scenario
 
@@ -80,7 +80,7 @@ def test_a_server_that_does_not_keep_up_is_told(runtime: str, request: pytest.Fi
         "faults: [{on: client->server, latency: 1ms}]\nchecks: [udp_accounting]\n",
         "deaf",
     )
-    result = run(scenario, Options(runtime=runtime, out=tmp_path))
+    result = run(scenario, RunOptions(runtime=runtime, out=tmp_path))
     text = "\n".join(lines(result))
     counts = json.loads((Path(result.evidence) / "end.json").read_text())["dropped_by_kernel"]
     assert counts.keys() == {"server"}, text

@@ -17,8 +17,8 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.network import standard_lab
 from faultlab.report.text import lines
-from faultlab.running.matrix import Cell, cells
-from faultlab.running.runner import Options, run
+from faultlab.running.matrix import MatrixCell, cells
+from faultlab.running.runner import RunOptions, run
 from faultlab.runtimes import control
 
 from tests.conftest import RanOn
@@ -46,9 +46,9 @@ def test_every_cell_passes(needs_all: None, tmp_path: Path) -> None:
     assert all(one["checks"][0]["summary"] != "no fault asked" for one in results)
 
 
-def each_condition_once() -> list[Cell]:
+def each_condition_once() -> list[MatrixCell]:
     """One cell for each condition, of a subject that goes by turns: what a deaf engine does hangs on the fault."""
-    rows: dict[str, list[Cell]] = {}
+    rows: dict[str, list[MatrixCell]] = {}
     for cell in cells():
         rows.setdefault(cell.condition, []).append(cell)
     return [row[number % len(row)] for number, row in enumerate(rows.values())]
@@ -59,7 +59,7 @@ def each_condition_once() -> list[Cell]:
 def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, tmp_path: Path) -> None:
     scenarios = [cell.scenario for cell in each_condition_once()]
     with ThreadPoolExecutor(JOBS) as pool:
-        results = list(pool.map(lambda one: run(one, Options(out=tmp_path, placer=deaf)), scenarios))
+        results = list(pool.map(lambda one: run(one, RunOptions(out=tmp_path, placer=deaf)), scenarios))
     assert len(results) == len(scenarios)
     assert ["\n".join(lines(one)) for one in results if one.verdict == Verdict.PASS] == []
 

@@ -10,7 +10,7 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.errors import LabError, MissingCapability, UsageError
 from faultlab.report.text import lines
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 
 from tests.conftest import RanOn
@@ -35,7 +35,7 @@ CROSS = "command: {run: [python, -c, 'raise SystemExit(3)']}"
 
 
 def test_a_command(needs_netns: None, tmp_path: Path) -> None:
-    result = run(scenario(COMMAND, OURS, "reliability, ordering, framing"), Options(out=tmp_path))
+    result = run(scenario(COMMAND, OURS, "reliability, ordering, framing"), RunOptions(out=tmp_path))
     assert result.verdict == Verdict.PASS, "\n".join(lines(result))
 
 
@@ -50,7 +50,7 @@ def test_in_a_container(how: str, needs_docker: None, ran_on: RanOn, tmp_path: P
     file.write_text(service)
     image = f"image: fault-lab/node, command: {WEB}"
     server = image if how == "image" else f"compose: '{file}', service: web"
-    result = run(scenario(server, THEIRS, "succeeds"), Options(runtime="compose", out=tmp_path))
+    result = run(scenario(server, THEIRS, "succeeds"), RunOptions(runtime="compose", out=tmp_path))
     ran_on("compose", result.engine)
     assert result.verdict == Verdict.PASS, "\n".join(lines(result))
 
@@ -74,7 +74,7 @@ def test_a_compose_file_is_read_as_compose_reads_it(needs_docker: None, ran_on: 
     tops = {"secrets": {"key": {"file": "./key"}}, "volumes": {"data": {}}}
     file.write_text(json.dumps({"services": {"web": web, "other": other}, **tops}))
     made = scenario(f"compose: '{file}', service: web", THEIRS, "succeeds")
-    result = run(made, Options(runtime="compose", out=tmp_path / "out"))
+    result = run(made, RunOptions(runtime="compose", out=tmp_path / "out"))
     ran_on("compose", result.engine)
     assert result.verdict == Verdict.PASS, "\n".join(lines(result))
     said = (Path(result.evidence) / "log" / "server.txt").read_text()
@@ -112,7 +112,10 @@ def test_a_service_that_can_not_be_one_is_refused_in_a_line(
     file = tmp_path / "theirs.yaml"
     file.write_text(json.dumps({"services": {"web": {"image": "fault-lab/node", **service}, "other": {"image": "a"}}}))
     with pytest.raises(error) as caught:
-        run(scenario(f"compose: '{file}', service: web", OURS, "reliability"), Options("compose", out=tmp_path / "out"))
+        run(
+            scenario(f"compose: '{file}', service: web", OURS, "reliability"),
+            RunOptions("compose", out=tmp_path / "out"),
+        )
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -120,14 +123,14 @@ def test_a_service_that_can_not_be_one_is_refused_in_a_line(
 def test_a_command_in_an_image_is_taken_word_by_word(needs_docker: None, tmp_path: Path) -> None:
     """`$` begins a variable in a Compose file, and none in a scenario."""
     server = "image: fault-lab/node, command: [sh, -c, 'echo $0 $HOME ${NOWHERE_SET} >&2; exit 1', a$b]"
-    result = run(scenario(server, OURS, "reliability"), Options(runtime="compose", out=tmp_path))
+    result = run(scenario(server, OURS, "reliability"), RunOptions(runtime="compose", out=tmp_path))
     assert "a$b /" in (result.error or "")
 
 
 @pytest.mark.parametrize(("client", "verdict"), [(CONTENT, Verdict.INCONCLUSIVE), (CROSS, Verdict.FAIL)])
 def test_a_client_of_theirs(client: str, verdict: Verdict, needs_netns: None, tmp_path: Path) -> None:
     """A client that is content without having sent a packet proves nothing: no fault was seen."""
-    result = run(scenario(COMMAND, client, "succeeds"), Options(out=tmp_path))
+    result = run(scenario(COMMAND, client, "succeeds"), RunOptions(out=tmp_path))
     assert result.verdict == verdict, "\n".join(lines(result))
 
 
@@ -145,7 +148,7 @@ def test_what_a_runtime_can_not_hold_is_refused(
 ) -> None:
     request.getfixturevalue("needs_docker" if runtime == "compose" else "needs_netns")
     with pytest.raises(UsageError, match=told):
-        run(scenario(server, OURS, "reliability"), Options(runtime=runtime, out=tmp_path))
+        run(scenario(server, OURS, "reliability"), RunOptions(runtime=runtime, out=tmp_path))
 
 
 LISTEN = "import socket as s, time; a = s.socket({kind}); a.bind(({host!r}, {port})); {more}; time.sleep(99)"
@@ -181,7 +184,7 @@ def test_one_that_does_not_come_up_says_why(
     code, verdict, *words = TROUBLES[trouble]
     within = "5s" if trouble == "elsewhere" else "60s"  # all others are told at once
     server = f"command: [python3, -c, {json.dumps(code)}], image: fault-lab/node, ready: {{within: {within}}}"
-    result = run(scenario(server, OURS, "reliability"), Options(runtime=runtime, out=tmp_path))
+    result = run(scenario(server, OURS, "reliability"), RunOptions(runtime=runtime, out=tmp_path))
     assert result.verdict == verdict, "\n".join(lines(result))
     assert all(word in (result.error or "") for word in words), result.error
     assert "(60." not in (result.error or "")
@@ -198,7 +201,7 @@ def test_one_for_ipv6_alone_is_for_workloads_over_ipv6(
     )
     server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: 60s}}"
     workload = f"tcp: {{to: 'server:9000', framing: length2, messages: 20, family: {family}}}"
-    result = run(scenario(server, workload, "reliability"), Options(out=tmp_path))
+    result = run(scenario(server, workload, "reliability"), RunOptions(out=tmp_path))
     assert result.verdict == verdict, "\n".join(lines(result))
     if verdict == Verdict.INCONCLUSIVE:
         assert "listens only on [::]:9000 (IPv6 alone), and is asked at 10." in (result.error or "")
@@ -208,7 +211,7 @@ def test_one_that_needs_its_time_gets_it(needs_netns: None, tmp_path: Path) -> N
     code = f"import os, time; time.sleep(2); os.execv({sys.executable!r}, ['x', {str(ECHO)!r}, '9000', 'right'])"
     for within, verdict in (("1s", Verdict.INCONCLUSIVE), ("60s", Verdict.PASS)):
         server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: {within}}}"
-        result = run(scenario(server, OURS, "reliability"), Options(out=tmp_path / within))
+        result = run(scenario(server, OURS, "reliability"), RunOptions(out=tmp_path / within))
         assert result.verdict == verdict, "\n".join(lines(result))
 
 
@@ -217,4 +220,4 @@ def test_one_that_can_not_be_run_is_the_users(needs_netns: None, tmp_path: Path)
     program.write_text("#!/nowhere/python\n")
     program.chmod(0o755)
     with pytest.raises(UsageError, match=r"server: can't start .*mine: .*No such file"):
-        run(scenario(f"command: ['{program}']", OURS, "reliability"), Options(out=tmp_path / "out"))
+        run(scenario(f"command: ['{program}']", OURS, "reliability"), RunOptions(out=tmp_path / "out"))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from faultlab.evidence.ledger_reader import Entry, read_ledger
+from faultlab.evidence.ledger_reader import LedgerEntry, read_ledger
 from faultlab.evidence.reconcile import reconcile
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.faults import Corrupt, Duplicate, Loss
@@ -19,7 +19,7 @@ MILLION = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def but_for_times(entry: Entry) -> tuple[object, ...]:
+def but_for_times(entry: LedgerEntry) -> tuple[object, ...]:
     return (
         *(entry.path, entry.flow, entry.ordinal, entry.copy, entry.decision, entry.acts, entry.size),
         *(entry.payload_crc, entry.delay, entry.detail, entry.copies, len(entry.departures)),

@@ -15,7 +15,7 @@ from faultlab.checks.run_result import RunResult
 from faultlab.network import standard_lab
 from faultlab.report.text import lines
 from faultlab.running.replay import replay
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, load_scenario, parse_scenario, shipped
 
 from tests.conftest import RanOn
@@ -48,13 +48,13 @@ def told(result: RunResult) -> str:
 @ALL
 def test_passes_and_a_replay_repeats_each_drop(scenario: Scenario, runtime: str, ran_on: RanOn, tmp_path: Path) -> None:
     note(ran_on, runtime, scenario)
-    first = run(scenario, Options(runtime=runtime, out=tmp_path))
+    first = run(scenario, RunOptions(runtime=runtime, out=tmp_path))
     assert first.verdict == Verdict.PASS, told(first)
     proof = next(check for check in first.checks if check.name == "fault_seen")
     assert proof.summary != "no fault asked"
     if runtime == "compose" and scenario.name not in REPLAYED_IN_CONTAINERS:
         return
-    again = replay(Path(first.evidence), Options(out=tmp_path))
+    again = replay(Path(first.evidence), RunOptions(out=tmp_path))
     repeated = next(check for check in again.checks if check.name == "replay")
     assert repeated.verdict == Verdict.PASS, told(again)
 
@@ -78,8 +78,8 @@ def test_a_replay_finds_the_bytes_wherever_tcp_cuts_its_stream(
         f"faults: [{{on: client<->tcp-server, {faults}}}]\n"
         "checks: [reliability]\n"
     )
-    first = run(parse_scenario(text, "in-flight"), Options(seed=4, out=tmp_path))
-    again = replay(Path(first.evidence), Options(out=tmp_path))
+    first = run(parse_scenario(text, "in-flight"), RunOptions(seed=4, out=tmp_path))
+    again = replay(Path(first.evidence), RunOptions(out=tmp_path))
     repeated = next(check for check in again.checks if check.name == "replay")
     assert repeated.verdict == Verdict.PASS, told(again)
 
@@ -89,7 +89,7 @@ def test_a_deaf_engine_never_passes(deaf: type[Silent], needs_netns: None, ran_o
     for scenario in SCENARIOS:
         note(ran_on, "netns", scenario)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = list(pool.map(lambda one: run(one, Options(out=tmp_path, placer=deaf)), SCENARIOS))
+        results = list(pool.map(lambda one: run(one, RunOptions(out=tmp_path, placer=deaf)), SCENARIOS))
     assert [told(one) for one in results if one.verdict == Verdict.PASS] == []
     proofs = [check for one in results for check in one.checks if check.name == "fault_seen"]
     assert {proof.verdict for proof in proofs} == {Verdict.INCONCLUSIVE}

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from faultlab.checks import Verdict
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 
 from tests.degraded.test_wrong_servers import WRONG
@@ -33,7 +33,7 @@ def shrunk(folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_finds_the_one_packet(needs_netns: None, tmp_path: Path) -> None:
-    failed = run(scenario("fails-after-a-gap"), Options(out=tmp_path, seed=3))
+    failed = run(scenario("fails-after-a-gap"), RunOptions(out=tmp_path, seed=3))
     assert failed.verdict == Verdict.FAIL
     done = shrunk(failed.evidence)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_finds_the_one_packet(needs_netns: None, tmp_path: Path) -> None:
 
 
 def test_says_when_there_is_nothing_to_shrink(needs_netns: None, tmp_path: Path) -> None:
-    passed = run(scenario("right"), Options(out=tmp_path, seed=3))
+    passed = run(scenario("right"), RunOptions(out=tmp_path, seed=3))
     done = shrunk(passed.evidence)
     assert done.returncode == 3
     assert "the run did not fail again with the same drops" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.report.text import lines
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import parse_scenario
 
 WRONG = Path(__file__).parent / "wrong"
@@ -51,7 +51,7 @@ def judged(workload: str, faults: str, checks: str, script: str, how: str, folde
         f"protocol: {script[:3]}}}\n"
         f"workload: [{workload}]\nfaults: [{faults}]\nchecks: [{checks}]\n"
     )
-    return run(parse_scenario(text, how), Options(out=folder, seed=1))
+    return run(parse_scenario(text, how), RunOptions(out=folder, seed=1))
 
 
 def caught(result: RunResult) -> dict[str, Verdict]:

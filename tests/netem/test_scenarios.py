@@ -10,7 +10,7 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.engines.netem.support import supported
 from faultlab.report.text import lines
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import load_scenario, shipped
 
 from tests.conftest import RanOn
@@ -41,7 +41,7 @@ def netem() -> None:
 
 
 def must_pass(name: str, runtime: str, folder: Path) -> None:
-    result = run(LOADED[name], Options(runtime=runtime, engine="netem", out=folder))
+    result = run(LOADED[name], RunOptions(runtime=runtime, engine="netem", out=folder))
     assert result.verdict == Verdict.PASS, "\n".join(lines(result))
     assert (result.runtime, result.engine) == (runtime, "netem")
 

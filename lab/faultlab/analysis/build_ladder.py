@@ -12,7 +12,7 @@ from faultlab.analysis.messages import Message, contents
 from faultlab.analysis.subject import Side, Subject
 from faultlab.analysis.words import Direction, Numbering, in_words
 from faultlab.captures.columns import I64, Columns, Flags
-from faultlab.evidence.ledger_reader import Entry, Ledger
+from faultlab.evidence.ledger_reader import Ledger, LedgerEntry
 from faultlab.faults.base import Effect
 from faultlab.network.packets import PROTOCOL_NAMES, SYN, TCP, Packet, checksum_right
 
@@ -94,7 +94,7 @@ class _Found:
     time_ns: int
     side: Side
     index: int
-    entry: Entry | None
+    entry: LedgerEntry | None
 
 
 class _Building:
@@ -168,7 +168,7 @@ class _Building:
             return sender, receiver
         return self._ends.of(found.index)
 
-    def _with_fate(self, step: Step, entry: Entry, packet: Packet) -> Step:
+    def _with_fate(self, step: Step, entry: LedgerEntry, packet: Packet) -> Step:
         dropped = self._copies.get(entry.packet, [])
         lost = len(dropped) + entry.dropped
         acts = [*entry.acts, *(act for copy in dropped for act in copy.acts)]
@@ -181,7 +181,7 @@ class _Building:
             fate = Fate.UNKNOWN
         return replace(step, flow=entry.flow, fate=fate, arrivals=arrivals, deeds=tuple(deeds), lost=lost)
 
-    def _arrivals(self, step: Step, sent: Packet, entry: Entry) -> Iterator[Arrival]:
+    def _arrivals(self, step: Step, sent: Packet, entry: LedgerEntry) -> Iterator[Arrival]:
         """Frames that no fault says it changed are not compared: the check `ledger` and `path_facts` do that."""
         side = self._subject.delivered
         direction, changed = Direction.of(sent), entry.did(Effect.CHANGED)
@@ -300,8 +300,8 @@ def _by_ledger_id(delivered: Side) -> dict[int, list[int]]:
     return found
 
 
-def _dropped_copies(ledger: Ledger) -> dict[int, list[Entry]]:
-    found: dict[int, list[Entry]] = {}
+def _dropped_copies(ledger: Ledger) -> dict[int, list[LedgerEntry]]:
+    found: dict[int, list[LedgerEntry]] = {}
     for entry in ledger.entries:
         if entry.copy and entry.dropped:
             found.setdefault(entry.packet, []).append(entry)

@@ -8,7 +8,7 @@ import numpy as np
 
 from faultlab.captures.columns import I32, I64, U64, Flags
 from faultlab.evidence import ledger_format as form
-from faultlab.evidence.ledger_reader import Entry, Ledger
+from faultlab.evidence.ledger_reader import Ledger, LedgerEntry
 from faultlab.faults.base import Effect
 
 _CHANGED, _DUPLICATED = 1, 2
@@ -73,5 +73,5 @@ def decisions(ledger: Ledger) -> Decisions:
     )
 
 
-def _first(entry: Entry) -> int:
+def _first(entry: LedgerEntry) -> int:
     return min((left for _, left in entry.departures), default=0)

@@ -11,7 +11,7 @@ from faultlab.analysis.protocols import DNS_PORT, PROTOCOLS
 from faultlab.analysis.words import Numbering, in_words
 from faultlab.errors import UsageError
 from faultlab.network.packets import Packet
-from faultlab.network.topology import Node, Path, parse_paths
+from faultlab.network.topology import NetworkPath, Node, parse_paths
 
 MOST_ON_THE_WAY = 1 << 16
 """Of more packets, the oldest are forgotten, and how late they arrive is not known."""
@@ -81,7 +81,7 @@ class Wanted:
         assert self.on is not None
         if "->" not in self.on:
             return self.on in (one.sender, one.receiver)
-        return Path(one.sender, one.receiver) in parse_paths(self.on)
+        return NetworkPath(one.sender, one.receiver) in parse_paths(self.on)
 
 
 class Happenings:

@@ -66,7 +66,7 @@ class CheckResult:
     findings: tuple[Finding, ...] = ()
 
 
-class Options(BaseModel):
+class CheckOptions(BaseModel):
     """The base of a check's options: in scenario files without `_ms` or `_kbit`, for there the value has the unit."""
 
     model_config = ConfigDict(
@@ -78,18 +78,18 @@ class Options(BaseModel):
     )
 
 
-class Bounds(Options):
+class Bounds(CheckOptions):
     """Of a time: the least and the most."""
 
     at_least_ms: Milliseconds = 0.0
     at_most_ms: Milliseconds = 3_600_000.0
 
 
-class NoOptions(Options):
+class NoOptions(CheckOptions):
     """For a check that takes none."""
 
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+AnyOptions = TypeVar("AnyOptions", bound=CheckOptions)
 
 
 @dataclass(frozen=True)

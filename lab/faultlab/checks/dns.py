@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
 from faultlab.evidence.run_evidence import Evidence
 
 
-class DnsOptions(Options):
+class DnsOptions(CheckOptions):
     """all_answered: whether every name must have been found; otherwise those without an answer are only counted."""
 
     all_answered: bool = True

@@ -8,16 +8,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
 from faultlab.checks.should_hit import first_it_should_have_hit
 from faultlab.checks.stood import Timed, not_as_asked
 from faultlab.checks.toxic_seen import toxic_findings
-from faultlab.evidence.ledger_reader import Entry, FaultNote
+from faultlab.evidence.ledger_reader import FaultNote, LedgerEntry
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.faults.base import Effect
 
 
-class FaultsAsked(Options):
+class FaultsAsked(CheckOptions):
     """How many faults (on directed paths) and toxics were asked for, and which faults for a time; the runner knows."""
 
     expected: Annotated[int, Field(ge=0)] = 0
@@ -85,7 +85,7 @@ class _Traces:
         for index, packet in enumerate(evidence.delivered.packets):
             self._delivered.setdefault(packet, []).append(index)
         self._evidence = evidence
-        self._by_fault: dict[str, list[tuple[Entry, Effect]]] = {}
+        self._by_fault: dict[str, list[tuple[LedgerEntry, Effect]]] = {}
         for entry in evidence.ledger.entries:
             for fault, effect, _ in entry.acts:
                 self._by_fault.setdefault(fault, []).append((entry, effect))
@@ -93,8 +93,8 @@ class _Traces:
     def of(self, fault: FaultNote) -> Finding | None:
         """What was seen of this fault, and its first packet; None where no capture shows any of it."""
         count: Counter[Effect] = Counter()
-        first: Entry | None = None
-        shown: dict[Effect, Callable[[Entry], bool]] = {
+        first: LedgerEntry | None = None
+        shown: dict[Effect, Callable[[LedgerEntry], bool]] = {
             Effect.DROPPED: self._dropped,
             Effect.DELAYED: self._delayed,
             Effect.DUPLICATED: self._duplicated,
@@ -115,35 +115,35 @@ class _Traces:
         where = f"first: {self._where(first)} (ledger {first.packet})"
         return Finding(f"{effects} of {on_path}: {fault.describe} on {fault.path}", where)
 
-    def _where(self, entry: Entry) -> str:
+    def _where(self, entry: LedgerEntry) -> str:
         """The packet's frame as it was sent; of a forged one, which nobody sent, as it arrived."""
         if entry.packet in self._sent:
             return f"{self._evidence.sent.name} frame {self._sent[entry.packet] + 1}"
         return f"{self._evidence.delivered.name} frame {self._delivered[entry.packet][0] + 1}"
 
-    def _times(self, entry: Entry) -> list[int]:
+    def _times(self, entry: LedgerEntry) -> list[int]:
         return [self._evidence.delivered.times[index] for index in self._delivered.get(entry.packet, [])]
 
-    def _dropped(self, entry: Entry) -> bool:
+    def _dropped(self, entry: LedgerEntry) -> bool:
         """It was sent, and fewer copies arrived than would have without the fault."""
         copies = entry.copies if entry.did(Effect.DUPLICATED) else 0
         return entry.packet in self._sent and len(self._times(entry)) <= copies
 
-    def _delayed(self, entry: Entry) -> bool:
+    def _delayed(self, entry: LedgerEntry) -> bool:
         times = self._times(entry)
         sent = self._evidence.sent.times[self._sent[entry.packet]] if entry.packet in self._sent else None
         return sent is not None and bool(times) and entry.delay > 0 and times[-1] - sent >= entry.delay
 
-    def _duplicated(self, entry: Entry) -> bool:
+    def _duplicated(self, entry: LedgerEntry) -> bool:
         return len(self._times(entry)) > 1
 
-    def _changed(self, entry: Entry) -> bool:
+    def _changed(self, entry: LedgerEntry) -> bool:
         if entry.packet not in self._sent:
             return False
         before = self._evidence.sent.frame(self._sent[entry.packet])
         return any(self._evidence.delivered.frame(index) != before for index in self._delivered.get(entry.packet, []))
 
-    def _passed_by_later(self, entry: Entry) -> bool:
+    def _passed_by_later(self, entry: LedgerEntry) -> bool:
         """A later packet of its flow arrived before it did."""
         times = self._times(entry)
         return bool(times) and any(
@@ -151,7 +151,7 @@ class _Traces:
             for other in self._near(entry)
         )
 
-    def _passed_earlier(self, entry: Entry) -> bool:
+    def _passed_earlier(self, entry: LedgerEntry) -> bool:
         """It arrived before an earlier packet of its path did."""
         times = self._times(entry)
         return bool(times) and any(
@@ -159,13 +159,13 @@ class _Traces:
             for other in self._near(entry)
         )
 
-    def _near(self, entry: Entry) -> list[Entry]:
+    def _near(self, entry: LedgerEntry) -> list[LedgerEntry]:
         """Packets around this one: as many as could have been passed."""
         by_packet = self._evidence.ledger.by_packet
         span = range(max(1, entry.packet - 3000), entry.packet + 3000)
         return [by_packet[number] for number in span if number in by_packet]
 
-    def _injected(self, entry: Entry) -> bool:
+    def _injected(self, entry: LedgerEntry) -> bool:
         return entry.packet not in self._sent and bool(self._times(entry))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
 from faultlab.evidence.run_evidence import Evidence, Workload
 
 OURS_END_WITH = (0, 1)
@@ -10,7 +10,7 @@ OURS_END_WITH = (0, 1)
 THINGS = {"tcp": "messages", "udp": "datagrams", "dns": "names"}
 
 
-class Ending(Options):
+class Ending(CheckOptions):
     """connections_may_end: whether a lost connection is the experiment, so that what it left unsent is expected."""
 
     connections_may_end: bool = False

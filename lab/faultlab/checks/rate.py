@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.units import Bytes, Kilobits
 
 
-class RateOptions(Options):
+class RateOptions(CheckOptions):
     """The path, written `a->b`; in any time t at most `burst_bytes` + `at_most_kbit` * t may arrive."""
 
     path: Annotated[str, Field(pattern=r"^\S+->\S+$")]

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.network.packets import Packet, SentStreams, ahead, takes_sequence_numbers
 
 
-class Count(Options):
+class Count(CheckOptions):
     """Bounds for all connections together."""
 
     at_least: Annotated[int, Field(ge=0)] = 0

@@ -6,7 +6,7 @@ out: where a fault draws a number, it draws the one that hits.
 
 from __future__ import annotations
 
-from faultlab.evidence.ledger_reader import Entry, FaultNote
+from faultlab.evidence.ledger_reader import FaultNote, LedgerEntry
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.faults import fault_from_json
 from faultlab.faults.base import Draw
@@ -22,7 +22,7 @@ class _AlwaysHits(Draw):
         return 0.0, 0.0, 0.0, 0.0
 
 
-def first_it_should_have_hit(evidence: Evidence, fault: FaultNote) -> Entry | None:
+def first_it_should_have_hit(evidence: Evidence, fault: FaultNote) -> LedgerEntry | None:
     """The first packet of the path that the fault, as asked, could not leave alone; None where there was none.
 
     Forged packets are no node's, and no fault's.

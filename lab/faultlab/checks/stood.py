@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from faultlab.checks.base import Finding, Options
+from faultlab.checks.base import CheckOptions, Finding
 from faultlab.evidence.run_evidence import Evidence
 
 MS = 1_000_000
@@ -15,7 +15,7 @@ TOLERANCE_SHARE = 0.1
 TOLERANCE_MS = 50.0
 
 
-class Timed(Options):
+class Timed(CheckOptions):
     """A fault that was asked for a time: where, what, and from when on, in ms from the workloads' first packet."""
 
     path: str

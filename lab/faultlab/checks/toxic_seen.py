@@ -27,7 +27,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Passage:
+class ToxicPassage:
     """One stream's segments at the proxy in the whole run: that came from the end that speaks, and that left.
 
     `since`, `until`: while the toxic was there, wall time in ns; `came` and `left` are of that time.
@@ -67,7 +67,7 @@ def toxic_findings(evidence: Evidence, toxic: dict[str, Any]) -> tuple[bool, Fin
     return False, Finding(f"{seen}: {name}", "sent.pcapng, delivered.pcapng: interface toxiproxy")
 
 
-def passage_of(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
+def passage_of(evidence: Evidence, toxic: dict[str, Any]) -> ToxicPassage:
     """Upstream: from clients to the proxy's port, and on to the server's same port. Downstream: the way back."""
     offset = int(evidence.ledger.run["epoch_offset"])
     start = toxic["set_t"] + offset
@@ -84,7 +84,7 @@ def passage_of(evidence: Evidence, toxic: dict[str, Any]) -> Passage:
                 theirs = packet.target_port if upstream else packet.source_port
                 if packet.protocol == TCP and theirs == port:
                     onto.append(Segment(capture.times[index], _new_bytes(packet, ends), packet.flags))
-    return Passage(to_proxy, from_proxy, start, end)
+    return ToxicPassage(to_proxy, from_proxy, start, end)
 
 
 def _new_bytes(packet: Packet, ends: dict[tuple[int, int], int]) -> int:
@@ -97,7 +97,7 @@ def _new_bytes(packet: Packet, ends: dict[tuple[int, int], int]) -> int:
     return new
 
 
-def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _latency(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """Each byte leaves no sooner than it came, plus the latency less its jitter."""
     least = (attributes["latency"] - attributes.get("jitter", 0)) * 1e6
     delays = _byte_delays(passage)
@@ -106,7 +106,7 @@ def _latency(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"delayed {len(delays)} segments by {median(delays) / 1e6:.1f} ms"
 
 
-def _byte_delays(passage: Passage) -> list[int]:
+def _byte_delays(passage: ToxicPassage) -> list[int]:
     """For each segment that came and left while the toxic was there: how long after the arrival of its last byte.
 
     For one connection's stream, whose bytes are counted from its start: some were on their way when the toxic came.
@@ -128,7 +128,7 @@ def _byte_delays(passage: Passage) -> list[int]:
     return delays
 
 
-def _slicer(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _slicer(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """Segments that leave are at most half as large as those that came: more of them could also be sent again."""
     came, left = passage.data_came, passage.data_left
     if not came or not left or 2 * mean(one.size for one in left) > mean(one.size for one in came):
@@ -136,7 +136,7 @@ def _slicer(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"sliced {len(came)} segments into {len(left)}"
 
 
-def _bandwidth(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _bandwidth(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """No more left than the rate allows (toxiproxy deals in slices of 100 ms), and what left had to wait for its turn.
 
     A stream that is slower by itself waits for nothing, and a wait below a millisecond is any proxy's.
@@ -152,21 +152,21 @@ def _bandwidth(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"{size / 1000 / seconds:.1f} kB/s" if waited and size <= allowed else None
 
 
-def _timeout(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _timeout(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """Data came while the way on was open, and none of it left, nor did it later."""
     open_at_all = any(one.flags & ACK and not one.flags & (SYN | RST) for one in passage.all_left)
     kept = sum(one.size for one in passage.all_came) > sum(one.size for one in passage.all_left)
     return "swallowed the data" if open_at_all and kept and passage.data_came and not passage.data_left else None
 
 
-def _reset_peer(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _reset_peer(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """A RST leaves, and none had come before it: the other end's makes a proxy give up too."""
     left = [one.time for one in passage.left if one.flags & RST]
     came = [one.time for one in passage.came if one.flags & RST]
     return f"{len(left)} RST" if left and not (came and came[0] <= left[0]) else None
 
 
-def _limit_data(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _limit_data(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """Exactly the limit left, though more came, and the stream ended."""
     left = sum(one.size for one in passage.data_left)
     came = sum(one.size for one in passage.data_came)
@@ -174,7 +174,7 @@ def _limit_data(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"{left} of {came} bytes passed" if came > left == attributes["bytes"] and ended else None
 
 
-def _slow_close(passage: Passage, attributes: dict[str, Any]) -> str | None:
+def _slow_close(passage: ToxicPassage, attributes: dict[str, Any]) -> str | None:
     """The end of the stream leaves later than it came, by the delay."""
     came = [one.time for one in passage.came if one.flags & FIN]
     left = [one.time for one in passage.left if one.flags & FIN]
@@ -183,7 +183,7 @@ def _slow_close(passage: Passage, attributes: dict[str, Any]) -> str | None:
     return f"closed {(left[0] - came[0]) / 1e6:.0f} ms late"
 
 
-SEEN: dict[str, Callable[[Passage, dict[str, Any]], str | None]] = {
+SEEN: dict[str, Callable[[ToxicPassage, dict[str, Any]], str | None]] = {
     "latency": _latency,
     "slicer": _slicer,
     "bandwidth": _bandwidth,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from faultlab.checks.base import Check, CheckResult, Finding, Options, conclude, kernel_drops
+from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude, kernel_drops
 from faultlab.checks.messages import client_errors
 from faultlab.evidence.pcapng import Capture
 from faultlab.evidence.run_evidence import Evidence, Workload
@@ -24,7 +24,7 @@ from faultlab.network.reassembly import Datagram, Reassembly
 Digests = Counter[str]
 
 
-class UdpOptions(Options):
+class UdpOptions(CheckOptions):
     """all_answered: whether each datagram must have been answered, as a client that asks again may expect."""
 
     all_answered: bool = False

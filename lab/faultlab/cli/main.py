@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -45,7 +45,7 @@ from faultlab.report.text import lines, show, summary
 from faultlab.running import compare as compare_
 from faultlab.running import matrix, runner
 from faultlab.running.batch import LABS_PER_PROCESSOR, MOST_JOBS, bearable, run_all
-from faultlab.running.matrix import Cell
+from faultlab.running.matrix import MatrixCell
 from faultlab.running.replay import replay as replay_run
 from faultlab.running.shrink import shrink as shrink_run
 from faultlab.runtimes import control
@@ -113,7 +113,7 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; random where not given.")
 @click.option("--network", help=f"The lab's IPv4 block. [default: {DEFAULT_IPV4}, or the next free one]")
 @click.option("--network6", help=f"The lab's IPv6 block. [default: {DEFAULT_IPV6}, or the next free one]")
-@click.option("--out", type=click.Path(path_type=FilePath), help="Folder for the evidence.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the evidence.")
 @click.option("--toxiproxy-api", is_flag=True, help="Publish it on 127.0.0.1, for every user of this host.")
 @trust_option
 @as_json
@@ -124,7 +124,7 @@ def up(
     seed: int | None,
     network: str | None,
     network6: str | None,
-    out: FilePath | None,
+    out: Path | None,
     toxiproxy_api: bool,
     trust: bool,
     as_json: bool,
@@ -162,7 +162,7 @@ def _check_as_asked(
     engine: str,
     seed: int | None,
     block: Network | None,
-    out: FilePath | None,
+    out: Path | None,
     toxiproxy_api: bool,
     trust: bool,
 ) -> None:
@@ -418,9 +418,9 @@ def scenarios(as_json: bool) -> None:
 @click.option("--engine", type=click.Choice(["auto", "wire", "netem"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision; the scenario's or random if not given.")
 @jobs_option
-@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
-@click.option("--junit", type=click.Path(path_type=FilePath, dir_okay=False), help="Write JUnit XML to this file.")
-@click.option("--markdown", type=click.Path(path_type=FilePath, dir_okay=False), help="Write Markdown to this file.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML to this file.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown to this file.")
 @trust_option
 @as_json
 def run(
@@ -430,9 +430,9 @@ def run(
     engine: str,
     seed: int | None,
     jobs: int | None,
-    out: FilePath,
-    junit: FilePath | None,
-    markdown: FilePath | None,
+    out: Path,
+    junit: Path | None,
+    markdown: Path | None,
     trust: bool,
     as_json: bool,
 ) -> NoReturn:
@@ -446,7 +446,7 @@ def run(
         raise UsageError("lab run: no scenario given; expected names or files, or --all (see lab scenarios)")
     chosen = [one for name in names for one in _chosen(name)]
     _check_files({"--junit": junit, "--markdown": markdown}, out)
-    options = runner.Options(runtime=runtime, engine=engine, seed=seed, out=out, trust=trust)
+    options = runner.RunOptions(runtime=runtime, engine=engine, seed=seed, out=out, trust=trust)
     jobs = jobs or _bearable(len(chosen), runtime)
     in_grid = sum(cell is not None for _, cell in chosen) > 1
     started = time.monotonic()
@@ -475,14 +475,14 @@ def _bearable(scenarios: int, runtime: str) -> int:
     return jobs
 
 
-def _chosen(name: str) -> list[tuple[Scenario, Cell | None]]:
+def _chosen(name: str) -> list[tuple[Scenario, MatrixCell | None]]:
     """The scenarios meant by one word of the command line, each with its cell where it is one of the matrix."""
     if name.partition("/")[0] == matrix.PREFIX:
         return [(cell.scenario, cell) for cell in matrix.cells(name)]
     return [(load_scenario(find_scenario(name)), None)]
 
 
-def _check_files(files: dict[str, FilePath | None], out: FilePath) -> None:
+def _check_files(files: dict[str, Path | None], out: Path) -> None:
     """What will be written at the end can be written there, or nothing is started."""
     for option, file in files.items():
         if file is not None and not file.resolve().parent.is_dir():
@@ -498,14 +498,14 @@ def _check_files(files: dict[str, FilePath | None], out: FilePath) -> None:
 @click.option("--loss", "losses", multiple=True, metavar="PERCENT", help="Such as 5%; repeatable. [0, 1, 5, 10, 30%]")
 @click.option("--seed", type=click.IntRange(0), help="Of every random decision.")
 @jobs_option
-@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @as_json
 def compare(
     protocols: tuple[str, ...],
     losses: tuple[str, ...],
     seed: int | None,
     jobs: int | None,
-    out: FilePath,
+    out: Path,
     as_json: bool,
 ) -> None:
     """Measure TCP against UDP: the same messages over both, with more and more loss. Prints a table in Markdown."""
@@ -514,7 +514,7 @@ def compare(
         raise UsageError(f"--loss: expected at most {compare_.MOST_PERCENT}%; with more TCP takes hours")
     cells = [(protocol, loss) for loss in percents for protocol in (protocols or compare_.PROTOCOLS)]
     _check_files({}, out)
-    options = runner.Options(seed=seed, out=out)
+    options = runner.RunOptions(seed=seed, out=out)
     jobs = jobs or _bearable(len(cells), options.runtime)
     rows: dict[int, compare_.Measured] = {}
     with progress(len(cells), Terminal(stderr=True)) as shown:
@@ -523,7 +523,7 @@ def compare(
                 raise LabFailure(
                     f"{result.scenario} is {result.verdict}, so nothing is measured; see {result.evidence}"
                 )
-            rows[number] = compare_.measure(Evidence(FilePath(result.evidence)), *cells[number])
+            rows[number] = compare_.measure(Evidence(Path(result.evidence)), *cells[number])
     measured = [rows[number] for number in range(len(cells))]
     if as_json:
         echo_json([asdict(row) for row in measured])
@@ -532,25 +532,25 @@ def compare(
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
-@click.option("--out", type=click.Path(path_type=FilePath), default=FilePath("runs"), show_default=True)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @trust_option
 @as_json
-def replay(folder: FilePath, out: FilePath, trust: bool, as_json: bool) -> NoReturn:
+def replay(folder: Path, out: Path, trust: bool, as_json: bool) -> NoReturn:
     """Run a run again, with each drop as its ledger has it."""
-    result, told = replay_run(folder, runner.Options(out=out, trust=trust)), Telling()
+    result, told = replay_run(folder, runner.RunOptions(out=out, trust=trust)), Telling()
     if not as_json:
         told(lambda: _show_result(result))
     _conclude([result], told, as_json)
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=FilePath), metavar="RUN")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
 @trust_option
-def shrink(folder: FilePath, trust: bool) -> NoReturn:
+def shrink(folder: Path, trust: bool) -> NoReturn:
     """Find the fewest dropped packets that make a failed run fail again, and print them as a scenario file."""
     with tempfile.TemporaryDirectory() as place:
-        shrunk = shrink_run(folder, runner.Options(out=FilePath(place), trust=trust), say)
+        shrunk = shrink_run(folder, runner.RunOptions(out=Path(place), trust=trust), say)
     say(f"{shrunk.recorded} drops shrunk to {shrunk.drops} in {shrunk.runs} runs")
     echo(shrunk.text, end="")
     if not shrunk.fails:
@@ -564,7 +564,7 @@ def _show_result(result: RunResult) -> None:
         show(line, console)
 
 
-def _write(file: FilePath | None, text: Callable[[], str]) -> list[str]:
+def _write(file: Path | None, text: Callable[[], str]) -> list[str]:
     """What could not be written, and why: the verdicts are there all the same."""
     try:
         if file is not None:
@@ -655,7 +655,7 @@ def _print_faults(facts: dict[str, Any]) -> None:
 
 
 def _print_next(facts: dict[str, Any]) -> None:
-    me = "lab" if shutil.which("lab") else _short(str(FilePath(sys.argv[0]).resolve()))
+    me = "lab" if shutil.which("lab") else _short(str(Path(sys.argv[0]).resolve()))
     option = "" if facts["name"] == "lab" else f" --name {facts['name']}"
     raw = next((one["address"] for one in facts["published"] if one["to"].endswith(":8080")), None)
     echo("try next")
@@ -680,8 +680,8 @@ def _engine(facts: dict[str, Any]) -> str:
 
 
 def _short(folder: str) -> str:
-    path = FilePath(folder)
-    return str(path.relative_to(FilePath.cwd())) if path.is_relative_to(FilePath.cwd()) else folder
+    path = Path(folder)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else folder
 
 
 def _report(facts: dict[str, Any], line: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
@@ -38,7 +38,7 @@ class FileRecorder:
     """
 
     def __init__(
-        self, folder: FilePath, nodes: Sequence[Node], header: dict[str, object], epoch: int | None = None
+        self, folder: Path, nodes: Sequence[Node], header: dict[str, object], epoch: int | None = None
     ) -> None:
         self._nodes = nodes
         self._epoch = clock.measure().offset_ns if epoch is None else epoch

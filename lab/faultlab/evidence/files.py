@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from mmap import mmap
-from pathlib import Path as FilePath
+from pathlib import Path
 from struct import Struct
 
 from faultlab.network.topology import Node
@@ -30,7 +30,7 @@ _U32 = Struct("<I")
 class Appender:
     """One file, appended to in whole blocks; counts what no longer fits."""
 
-    def __init__(self, path: FilePath) -> None:
+    def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self.name = path.name
         self.parts: list[bytes] = []
@@ -68,7 +68,7 @@ class CaptureWriter(Appender):
     Of `hosts` it says the names of their addresses, for programs that show names.
     """
 
-    def __init__(self, path: FilePath, names: Sequence[str], side: str, hosts: Sequence[Node] = ()) -> None:
+    def __init__(self, path: Path, names: Sequence[str], side: str, hosts: Sequence[Node] = ()) -> None:
         super().__init__(path)
         self.parts.append(section_header())
         self.parts.extend(interface(name, f"{name}, {side}") for name in names)

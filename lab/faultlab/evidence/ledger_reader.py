@@ -22,7 +22,7 @@ Act = tuple[str, Effect, str]
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """One packet, or one dropped copy of it. Times are CLOCK_MONOTONIC ns; `departures` are (copy, time)."""
 
     packet: int
@@ -72,13 +72,13 @@ class FaultNote:
 class Ledger:
     """What a ledger file says. `entries` are in the order of arrival; a dropped copy has an entry of its own."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
     faults: list[FaultNote] = field(default_factory=list)
     complete: bool = False
 
     @cached_property
-    def by_packet(self) -> dict[int, Entry]:
+    def by_packet(self) -> dict[int, LedgerEntry]:
         """The original's entry for each packet id."""
         return {entry.packet: entry for entry in self.entries if entry.copy == 0}
 
@@ -131,7 +131,7 @@ class _Reading:
         self.ledger = Ledger()
         self._flows: dict[int, tuple[str, str]] = {}
         self._acts: dict[int, tuple[Act, ...]] = {0: ()}
-        self._open: dict[int, Entry] = {}
+        self._open: dict[int, LedgerEntry] = {}
         self._faults: dict[str, FaultNote] = {}
         self._read(data)
 
@@ -180,7 +180,7 @@ class _Reading:
         if later and self._amend(number, copy, decision, self._acts[acts], delay):
             return
         departures = [(0, left)] if left else []
-        entry = Entry(
+        entry = LedgerEntry(
             number, path, label, ordinal, copy, decision, self._acts[acts], arrived, size, payload, crc, delay, detail,
             copies, departures,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from zlib import crc32
 
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.evidence.pcapng import Capture
-from faultlab.evidence.ledger_reader import Entry, Ledger
+from faultlab.evidence.ledger_reader import LedgerEntry, Ledger
 from faultlab.faults.base import Effect
 from faultlab.network.packets import Packet
 
@@ -82,7 +82,7 @@ def reconcile(evidence: Evidence) -> Account:
     return account
 
 
-def _compare_sent(account: Account, entry: Entry, sent: _Index, offset: int) -> int:
+def _compare_sent(account: Account, entry: LedgerEntry, sent: _Index, offset: int) -> int:
     """How many frames of the sent capture belong to the entry: one, or none for a forged packet."""
     found = sent.of(entry.packet)
     if entry.injected:
@@ -106,7 +106,7 @@ def _compare_sent(account: Account, entry: Entry, sent: _Index, offset: int) -> 
     return 1
 
 
-def _compare_delivered(account: Account, entry: Entry, sent: _Index, delivered: _Index, offset: int) -> int:
+def _compare_delivered(account: Account, entry: LedgerEntry, sent: _Index, delivered: _Index, offset: int) -> int:
     found = delivered.of(entry.packet)
     capture = delivered.capture
     times = sorted(capture.times[index] - offset for index in found)
@@ -130,7 +130,7 @@ def _compare_delivered(account: Account, entry: Entry, sent: _Index, delivered: 
     return len(found)
 
 
-def _conserve(account: Account, entry: Entry, dropped_copies: int, ledger: Ledger) -> None:
+def _conserve(account: Account, entry: LedgerEntry, dropped_copies: int, ledger: Ledger) -> None:
     """In + duplicated + forged = delivered + dropped + waiting, for each packet."""
     account.dropped += entry.dropped
     expected = 0 if entry.dropped and not entry.did(Effect.DUPLICATED) else entry.copies

@@ -50,14 +50,14 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class DropPacket:
     """The packet ends here."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
+class DelayPacket:
     """Deliver `ns` nanoseconds later than the stages before would have."""
 
     ns: int
@@ -65,7 +65,7 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
+class CopyPacket:
     """`extra` further copies go through the stages that follow, each with its own fate."""
 
     extra: int
@@ -73,7 +73,7 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangePacket:
     """Go on with these bytes instead. `detail` is a number for the ledger (the bit flipped, the new port)."""
 
     frame: bytes
@@ -82,7 +82,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldPacket:
     """Keep the packet until `passes` later packets of its flow have been delivered."""
 
     passes: int
@@ -90,14 +90,14 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Overtake:
+class OvertakePackets:
     """Skip the latency and the rate of this path: the packet leaves at once, ahead of those that wait."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Inject:
+class InjectPackets:
     """Put forged frames on the wire: `onward` on this path in the packet's place, `back` to its sender."""
 
     onward: tuple[bytes, ...]
@@ -105,8 +105,8 @@ class Inject:
     reason: str
 
 
-Verdict = Drop | Delay | Copies | Change | Hold | Overtake | Inject
-Decider = Callable[[Packet, int], Verdict | None]
+Decision = DropPacket | DelayPacket | CopyPacket | ChangePacket | HoldPacket | OvertakePackets | InjectPackets
+Decider = Callable[[Packet, int], Decision | None]
 """Asked about one packet at a time in ns since the fault was set; may keep state for its flow (or path)."""
 
 _FOUR = Struct("<4Q")

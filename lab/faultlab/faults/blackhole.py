@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from faultlab.faults.base import Decider, Draw, Drop, Effect, Fault, Stage
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Fault, Stage
 from faultlab.units import Bytes
 
 
@@ -21,5 +21,5 @@ class Blackhole(Fault):
     above_bytes: Annotated[Bytes, Field(ge=68)]
 
     def decider(self, draw: Draw) -> Decider:
-        verdict = Drop(f"larger than {self.above_bytes} bytes")
+        verdict = DropPacket(f"larger than {self.above_bytes} bytes")
         return lambda packet, now_ns: verdict if packet.ip_size > self.above_bytes else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultlab.faults.base import Decider, Draw, Drop, Effect, Fault, Stage
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Fault, Stage
 from faultlab.network.packets import Packet
 from faultlab.units import Percent
 
@@ -38,12 +38,12 @@ class BurstLoss(Fault):
         return 100 / self.leave_percent if self.leave_percent else float("inf")
 
     def decider(self, draw: Draw) -> Decider:
-        in_bad, in_good = Drop("burst, bad state"), Drop("burst, good state")
+        in_bad, in_good = DropPacket("burst, bad state"), DropPacket("burst, good state")
         enter, leave = self.enter_percent / 100, self.leave_percent / 100
         bad_loss, good_loss = self.bad_loss_percent / 100, self.good_loss_percent / 100
         bad, last = False, 0
 
-        def decide(packet: Packet, now_ns: int) -> Drop | None:
+        def decide(packet: Packet, now_ns: int) -> DropPacket | None:
             nonlocal bad, last
             turn, chance, _, _ = draw.four(packet)
             if packet.ordinal != last:  # the state turns once for a packet and its copies

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from faultlab.faults.base import Change, Decider, Draw, Effect, Stage
+from faultlab.faults.base import ChangePacket, Decider, Draw, Effect, Stage
 from faultlab.faults.chance import ChanceFault
 from faultlab.network.packets import Packet, with_checksums
 
@@ -31,13 +31,13 @@ class Corrupt(ChanceFault):
     def decider(self, draw: Draw) -> Decider:
         hit, why = self.hit(draw), f"{self.why()}, checksum {self.checksum}"
 
-        def decide(packet: Packet, now_ns: int) -> Change | None:
+        def decide(packet: Packet, now_ns: int) -> ChangePacket | None:
             room = (packet.payload_end - packet.payload_at) * 8 - self.bits + 1
             if room <= 0 or (packet.fragment and self.checksum == "fixed") or not hit(packet):
                 return None
             at = packet.payload_at * 8 + int(draw.four(packet)[1] * room)
             frame = flip(packet.frame, at, self.bits)
-            return Change(with_checksums(frame) if self.checksum == "fixed" else frame, why, at)
+            return ChangePacket(with_checksums(frame) if self.checksum == "fixed" else frame, why, at)
 
         return decide
 

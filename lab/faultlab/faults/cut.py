@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from faultlab.faults.base import Change, Decider, Draw, Effect, Fault, Stage
+from faultlab.faults.base import ChangePacket, Decider, Draw, Effect, Fault, Stage
 from faultlab.faults.match import StreamByte
 from faultlab.network.packets import MASK, TCP, Packet, ahead, shortened
 
@@ -38,7 +38,7 @@ class Cut(Fault):
         begin = end = -1
         ordinal = 0
 
-        def decide(packet: Packet, now_ns: int) -> Change | None:
+        def decide(packet: Packet, now_ns: int) -> ChangePacket | None:
             nonlocal begin, end, ordinal
             size = packet.payload_end - packet.payload_at
             if packet.protocol != TCP or packet.stream_at < 0 or not size:
@@ -50,7 +50,7 @@ class Cut(Fault):
             place = self._first_inside(start, start + size, max(0, ahead(begin, start)))
             if place is None:
                 return None
-            return Change(shortened(packet, place - packet.stream_at), f"cut at byte {place}", place)
+            return ChangePacket(shortened(packet, place - packet.stream_at), f"cut at byte {place}", place)
 
         return decide
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultlab.faults.base import Decider, Draw, Effect, Fault, Stage
-from faultlab.faults.base import Drop as DropVerdict
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Fault, Stage
 
 
 class Drop(Fault):
@@ -17,5 +16,5 @@ class Drop(Fault):
     short: ClassVar[str | None] = "match"
 
     def decider(self, draw: Draw) -> Decider:
-        verdict = DropVerdict("named packet")
+        verdict = DropPacket("named packet")
         return lambda packet, now_ns: verdict

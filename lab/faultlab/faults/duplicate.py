@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from faultlab.faults.base import Copies, Decider, Draw, Effect, Stage
+from faultlab.faults.base import CopyPacket, Decider, Draw, Effect, Stage
 from faultlab.faults.chance import ChanceFault
 
 
@@ -21,5 +21,5 @@ class Duplicate(ChanceFault):
     copies: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
 
     def decider(self, draw: Draw) -> Decider:
-        verdict, hit = Copies(self.copies, self.why()), self.hit(draw)
+        verdict, hit = CopyPacket(self.copies, self.why()), self.hit(draw)
         return lambda packet, now_ns: verdict if hit(packet) else None

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from faultlab.faults.base import Decider, Draw, Drop, Effect, Fault, Stage
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Fault, Stage
 from faultlab.units import Milliseconds
 
 
@@ -24,5 +24,5 @@ class Flap(Fault):
     def decider(self, draw: Draw) -> Decider:
         up, down = round(self.up_ms * 1e6), round(self.down_ms * 1e6)
         shift = up if self.starts == "down" else 0
-        verdict = Drop("link down")
+        verdict = DropPacket("link down")
         return lambda packet, now_ns: verdict if (now_ns + shift) % (up + down) >= up else None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from faultlab.faults.base import Decider, Delay, Draw, Effect, Fault, Stage
+from faultlab.faults.base import Decider, DelayPacket, Draw, Effect, Fault, Stage
 from faultlab.faults.match import Match
 from faultlab.network.packets import Packet
 from faultlab.units import Milliseconds, Percent
@@ -90,7 +90,7 @@ class Latency(Fault):
         if self.trace is not None:
             return _by_trace(self.trace)
         if not self.jitter_ms:
-            verdict = Delay(round(self.delay_ms * 1e6), "fixed")
+            verdict = DelayPacket(round(self.delay_ms * 1e6), "fixed")
             return lambda packet, now_ns: verdict
         return self._with_jitter(draw)
 
@@ -99,20 +99,20 @@ class Latency(Fault):
         kept = self.correlation_percent / 100
         last: float | None = None
 
-        def decide(packet: Packet, now_ns: int) -> Delay:
+        def decide(packet: Packet, now_ns: int) -> DelayPacket:
             nonlocal last
             value = draw.one(packet)
             if kept and last is not None:
                 value = kept * last + (1 - kept) * value
             last = value
-            return Delay(max(0, round(delay + jitter * shape(value))), self.distribution)
+            return DelayPacket(max(0, round(delay + jitter * shape(value))), self.distribution)
 
         return decide
 
 
 def _by_trace(trace: tuple[float, ...]) -> Decider:
     numbers = count()
-    return lambda packet, now_ns: Delay(round(trace[next(numbers) % len(trace)] * 1e6), "trace")
+    return lambda packet, now_ns: DelayPacket(round(trace[next(numbers) % len(trace)] * 1e6), "trace")
 
 
 def _uniform(value: float) -> float:

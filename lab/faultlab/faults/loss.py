@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultlab.faults.base import Decider, Draw, Drop, Effect, Stage
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Stage
 from faultlab.faults.chance import ChanceFault
 
 
@@ -17,5 +17,5 @@ class Loss(ChanceFault):
     short: ClassVar[str | None] = "percent"
 
     def decider(self, draw: Draw) -> Decider:
-        verdict, hit = Drop(self.why()), self.hit(draw)
+        verdict, hit = DropPacket(self.why()), self.hit(draw)
         return lambda packet, now_ns: verdict if hit(packet) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultlab.faults.base import Decider, Draw, Drop, Effect, Fault, Stage
+from faultlab.faults.base import Decider, Draw, DropPacket, Effect, Fault, Stage
 
 
 class Partition(Fault):
@@ -15,5 +15,5 @@ class Partition(Fault):
     leaves: ClassVar[frozenset[Effect]] = frozenset({Effect.DROPPED})
 
     def decider(self, draw: Draw) -> Decider:
-        verdict = Drop("partition")
+        verdict = DropPacket("partition")
         return lambda packet, now_ns: verdict

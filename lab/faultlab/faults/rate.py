@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from faultlab.faults.base import Decider, Delay, Draw, Drop, Effect, Fault, Stage, Verdict
+from faultlab.faults.base import Decider, Decision, DelayPacket, Draw, DropPacket, Effect, Fault, Stage
 from faultlab.faults.match import Match
 from faultlab.network.packets import Packet
 from faultlab.units import Bytes, Kilobits
@@ -68,20 +68,20 @@ class _Bucket:
         self._waiting: deque[tuple[int, int]] = deque()
         self._waiting_bytes = 0
 
-    def __call__(self, packet: Packet, now_ns: int) -> Verdict | None:
+    def __call__(self, packet: Packet, now_ns: int) -> Decision | None:
         size = len(packet.frame)
         while self._waiting and self._waiting[0][0] <= now_ns:
             self._waiting_bytes -= self._waiting.popleft()[1]
         refusal = self._refusal(size)
         if refusal is not None:
-            return Drop(refusal)
+            return DropPacket(refusal)
         self._spent_until = max(self._spent_until, now_ns - self._burst_ns) + size * self._ns_per_byte
         leaves = max(now_ns, -int(-self._spent_until // 1))
         if leaves <= now_ns:
             return None
         self._waiting.append((leaves, size))
         self._waiting_bytes += size
-        return Delay(leaves - now_ns, "queue")
+        return DelayPacket(leaves - now_ns, "queue")
 
     def _refusal(self, size: int) -> str | None:
         if size > self._burst_bytes:

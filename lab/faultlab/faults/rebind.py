@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from faultlab.faults.base import Change, Decider, Draw, Drop, Effect, Fault, Stage, Verdict
+from faultlab.faults.base import ChangePacket, Decider, Decision, Draw, DropPacket, Effect, Fault, Stage
 from faultlab.faults.match import Port
 from faultlab.network.packets import TCP, UDP, Packet, quoted, with_quoted_port, with_source_port, with_target_port
 
@@ -60,7 +60,7 @@ class _Nat:
         self._flows: dict[Endpoints, _Binding] = {}
         self._inside_port: dict[Endpoints, int] = {}
 
-    def __call__(self, packet: Packet, now_ns: int) -> Verdict | None:
+    def __call__(self, packet: Packet, now_ns: int) -> Decision | None:
         if packet.protocol not in (TCP, UDP) or not packet.source_port:
             return self._error_from_inside(packet)
         flow = (packet.protocol, packet.source, packet.source_port, packet.target, packet.target_port)
@@ -73,9 +73,9 @@ class _Nat:
         if not binding.port:
             binding.port = self._new_port(flow, packet)
             self._inside_port[_seen_outside(flow, binding.port)] = flow[2]
-        return Change(with_source_port(packet, binding.port), "source port rebound", binding.port)
+        return ChangePacket(with_source_port(packet, binding.port), "source port rebound", binding.port)
 
-    def back(self, packet: Packet, now_ns: int) -> Verdict | None:
+    def back(self, packet: Packet, now_ns: int) -> Decision | None:
         """For the way back: the outside's packets to the new port, or to the old one, and errors about what came from
         them."""
         cause = quoted(packet)
@@ -86,12 +86,14 @@ class _Nat:
         port = self._inside_port.get(outside)
         if port is None:
             binding = self._flows.get(outside)
-            return Drop("old binding gone") if binding is not None and binding.port else None
+            return DropPacket("old binding gone") if binding is not None and binding.port else None
         if cause is None:
-            return Change(with_target_port(packet, port), "target port translated back", port)
-        return Change(with_quoted_port(packet, cause, port, source=True), "port in ICMP error translated back", port)
+            return ChangePacket(with_target_port(packet, port), "target port translated back", port)
+        return ChangePacket(
+            with_quoted_port(packet, cause, port, source=True), "port in ICMP error translated back", port
+        )
 
-    def _error_from_inside(self, packet: Packet) -> Verdict | None:
+    def _error_from_inside(self, packet: Packet) -> Decision | None:
         cause = quoted(packet)
         if cause is None:
             return None
@@ -99,7 +101,7 @@ class _Nat:
         if binding is None or not binding.port:
             return None
         frame = with_quoted_port(packet, cause, binding.port, source=False)
-        return Change(frame, "port in ICMP error rebound", binding.port)
+        return ChangePacket(frame, "port in ICMP error rebound", binding.port)
 
     def _new_port(self, flow: Endpoints, packet: Packet) -> int:
         asked = self._fault.port

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from faultlab.faults.base import Decider, Draw, Effect, Fault, Hold, Overtake, Stage
+from faultlab.faults.base import Decider, Draw, Effect, Fault, HoldPacket, OvertakePackets, Stage
 from faultlab.faults.match import Ordinals, numbering
 from faultlab.network.packets import Packet
 from faultlab.units import Percent
@@ -48,14 +48,14 @@ class Reorder(Fault):
 
     def decider(self, draw: Draw) -> Decider:
         if self.hold is not None:
-            return _held(frozenset(self.hold), Hold(self.passes, f"until {self.passes} later passed"))
+            return _held(frozenset(self.hold), HoldPacket(self.passes, f"until {self.passes} later passed"))
         return self._overtaking(draw, (self.percent or 0) / 100)
 
     def _overtaking(self, draw: Draw, chance: float) -> Decider:
-        verdict = Overtake(f"random {self.percent:g}%")
+        verdict = OvertakePackets(f"random {self.percent:g}%")
         waited = 0
 
-        def decide(packet: Packet, now_ns: int) -> Overtake | None:
+        def decide(packet: Packet, now_ns: int) -> OvertakePackets | None:
             nonlocal waited
             if waited < self.gap - 1 or draw.one(packet) >= chance:
                 waited += 1
@@ -66,6 +66,6 @@ class Reorder(Fault):
         return decide
 
 
-def _held(numbers: frozenset[int], verdict: Hold) -> Decider:
+def _held(numbers: frozenset[int], verdict: HoldPacket) -> Decider:
     number = numbering()
     return lambda packet, now_ns: verdict if number(packet) in numbers else None

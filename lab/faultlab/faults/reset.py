@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from faultlab.faults.base import Decider, Draw, Effect, Fault, Inject, Stage
+from faultlab.faults.base import Decider, Draw, Effect, Fault, InjectPackets, Stage
 from faultlab.faults.match import Ordinals
 from faultlab.network.packets import ACK, RST, SYN, TCP, Packet, reset_for
 
@@ -27,7 +27,7 @@ class Reset(Fault):
     def decider(self, draw: Draw) -> Decider:
         seen = 0
 
-        def decide(packet: Packet, now_ns: int) -> Inject | None:
+        def decide(packet: Packet, now_ns: int) -> InjectPackets | None:
             nonlocal seen
             if not _carries_data(packet):
                 return None
@@ -36,10 +36,10 @@ class Reset(Fault):
 
         return decide
 
-    def _forge(self, packet: Packet) -> Inject:
+    def _forge(self, packet: Packet) -> InjectPackets:
         onward = (reset_for(packet, towards_sender=False),) if self.to != "sender" else ()
         back = (reset_for(packet, towards_sender=True),) if self.to != "receiver" else ()
-        return Inject(onward, back, f"RST to {self.to}")
+        return InjectPackets(onward, back, f"RST to {self.to}")
 
 
 def _carries_data(packet: Packet) -> bool:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from faultlab.units import Bytes, Kilobits, Milliseconds, Percent
-from faultlab.validation import Entry
+from faultlab.validation import ScenarioModel
 
 
 def toxic_words(toxic: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def toxic_words(toxic: Mapping[str, Any]) -> str:
     return f"{toxic['type']} {toxic['stream']}: {values}{share}"
 
 
-class Toxic(Entry):
+class Toxic(ScenarioModel):
     """The base of all toxics.
 
     `stream` is `downstream` (server to client) or `upstream` (client to server); `toxicity_percent` the share of

@@ -18,7 +18,7 @@ CLOSED_PORT = 9
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One capability: whether it works here, what was seen, and the fix where it does not."""
 
     name: str
@@ -27,7 +27,7 @@ class Finding:
     fix: str | None = None
 
 
-def examine() -> list[Finding]:
+def examine() -> list[DoctorFinding]:
     """Each runtime with each engine, and toxiproxy: all tried, none guessed."""
     findings = []
     for runtime in RUNTIMES:
@@ -36,13 +36,13 @@ def examine() -> list[Finding]:
     return [*findings, _tried("toxiproxy", _try_toxiproxy)]
 
 
-def _tried(name: str, attempt: Callable[[], str]) -> Finding:
+def _tried(name: str, attempt: Callable[[], str]) -> DoctorFinding:
     try:
-        return Finding(name, True, attempt())
+        return DoctorFinding(name, True, attempt())
     except MissingCapability as error:
-        return Finding(name, False, error.what, error.fix)
+        return DoctorFinding(name, False, error.what, error.fix)
     except LabError as error:
-        return Finding(name, False, str(error), "see the files that the message names")
+        return DoctorFinding(name, False, str(error), "see the files that the message names")
 
 
 def _try(runtime: str, engine: str) -> str:

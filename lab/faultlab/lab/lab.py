@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import product
-from pathlib import Path as FilePath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ from faultlab.errors import LabError, LabFailure, MissingCapability, Unwritten, 
 from faultlab.faults import Fault, check_composition, fault_from_json
 from faultlab.network import standard_lab
 from faultlab.network.plan import Guest
-from faultlab.network.topology import Network, Path, parse_paths
+from faultlab.network.topology import Network, NetworkPath, parse_paths
 from faultlab.runtimes import control
 from faultlab.runtimes.compose import runtime as compose
 from faultlab.runtimes.launch import Runtime, Standing, Wish
@@ -74,11 +74,11 @@ class Lab:
         seed: int | None = None,
         network: Network | None = None,
         nodes: Sequence[str] = standard_lab.NODES,
-        evidence: FilePath | None = None,
+        evidence: Path | None = None,
         record: bool = True,
         publish: Sequence[standard_lab.Publish] = standard_lab.PUBLISHED,
         udp_mode: str = "ack",
-        forced_drops: FilePath | None = None,
+        forced_drops: Path | None = None,
         guest: Guest | None = None,
         trust: bool = False,
         progress: Callable[[str], None] = quiet,
@@ -157,7 +157,7 @@ class Lab:
             _await_end(pid, self.name)
         return self.end
 
-    def down_by_force(self) -> FilePath | None:
+    def down_by_force(self) -> Path | None:
         """End a lab whose supervisor may not answer; returns the folder of its evidence, where that is known.
 
         A supervisor that is stopped is let go on and told to end (SIGTERM), so that all evidence is kept. One that does
@@ -213,15 +213,15 @@ class Lab:
         """Whether this lab has ended, by itself or because it was killed."""
         return self.name not in control.running()
 
-    def why_gone(self, evidence: FilePath) -> str:
+    def why_gone(self, evidence: Path) -> str:
         """The reason that a lab which ended by itself left with its evidence; waits for it, but not for ever."""
         return str(self._end_word(evidence)["reason"])
 
-    def part_gone(self, evidence: FilePath) -> str | None:
+    def part_gone(self, evidence: Path) -> str | None:
         """Which part of it ended and took the lab with it: a service, a sidecar; None where it was none of those."""
         return self._end_word(evidence).get("part")
 
-    def _end_word(self, evidence: FilePath) -> dict[str, Any]:
+    def _end_word(self, evidence: Path) -> dict[str, Any]:
         deadline = time.monotonic() + DOWN_SECONDS
         while not (evidence / END).exists() and self._buried_later and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -234,9 +234,9 @@ class Lab:
         return control.ask(self.name, {"do": "status"})[0]
 
     @property
-    def evidence(self) -> FilePath:
+    def evidence(self) -> Path:
         """The folder of this lab's ledger, captures and journals."""
-        return FilePath(self.status()["evidence"])
+        return Path(self.status()["evidence"])
 
     def python(self) -> tuple[str, ...]:
         """How a program of the lab's own starts in a node: with its Python, whatever `python` means to the user."""
@@ -389,7 +389,7 @@ class Lab:
         """Write a remark into the ledger, with the time."""
         control.ask(self.name, {"do": "note", "note": kind, "fields": fields})
 
-    def _paths(self, text: str) -> tuple[Path, ...]:
+    def _paths(self, text: str) -> tuple[NetworkPath, ...]:
         return parse_paths(text, tuple(self.status()["nodes"]))
 
 
@@ -401,7 +401,7 @@ def _without(all_faults: Sequence[Fault], gone: Sequence[Fault]) -> list[Fault]:
     return left
 
 
-def end_word(evidence: FilePath) -> dict[str, Any]:
+def end_word(evidence: Path) -> dict[str, Any]:
     """Why a lab ended (`reason`) and which part of it ended first (`part`), as it left it with its evidence."""
     file = evidence / END
     try:
@@ -445,9 +445,9 @@ def _pick_engine(name: str) -> tuple[str, tuple[str, ...]]:
     return name, ()
 
 
-def new_folder(name: str, root: FilePath | None = None) -> FilePath:
+def new_folder(name: str, root: Path | None = None) -> Path:
     """A new evidence folder under `runs/`, named after the lab and the time."""
-    root = root or FilePath("runs")
+    root = root or Path("runs")
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1000):
         folder = root / (f"{name}-{stamp}" + (f"-{number}" if number else ""))
@@ -461,7 +461,7 @@ def new_folder(name: str, root: FilePath | None = None) -> FilePath:
     raise LabFailure(f"no free folder name under {root} for {name}-{stamp}")
 
 
-def _claim(folder: FilePath) -> None:
+def _claim(folder: Path) -> None:
     """Make an evidence folder this lab's own. UsageError where it holds anything: no evidence is ever overwritten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -472,7 +472,7 @@ def _claim(folder: FilePath) -> None:
         raise _no_folder(folder, error) from error
 
 
-def _no_folder(folder: FilePath, error: OSError) -> LabError:
+def _no_folder(folder: Path, error: OSError) -> LabError:
     full = of_system(error, folder)
     return (
         full
@@ -484,16 +484,16 @@ def _no_folder(folder: FilePath, error: OSError) -> LabError:
 def _await_end(pid: int, name: str) -> None:
     """Until the supervisor, and with it all of the lab, is gone. A zombie may have a thread that still ends."""
     deadline = time.monotonic() + DOWN_SECONDS
-    while (FilePath(f"/proc/{pid}").exists() and not _is_zombie(pid)) or name in control.running():
+    while (Path(f"/proc/{pid}").exists() and not _is_zombie(pid)) or name in control.running():
         if time.monotonic() > deadline:
             raise LabFailure(f"lab {name!r}: its supervisor (process {pid}) did not end within {DOWN_SECONDS:g} s")
         time.sleep(0.002)
 
 
-def _evidence_of(pid: int) -> FilePath | None:
+def _evidence_of(pid: int) -> Path | None:
     """The folder in which a supervisor writes its own output: its standard error says so when nothing else answers."""
     try:
-        log = FilePath(f"/proc/{pid}/fd/2").readlink()
+        log = Path(f"/proc/{pid}/fd/2").readlink()
     except OSError:
         return None
     return log.parent if log.name == "supervisor.txt" else None
@@ -501,6 +501,6 @@ def _evidence_of(pid: int) -> FilePath | None:
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return FilePath(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True

@@ -40,7 +40,7 @@ class Node:
 
 
 @dataclass(frozen=True, order=True)
-class Path:
+class NetworkPath:
     """A directed pair of nodes, written `client->tcp-server`."""
 
     source: str
@@ -50,11 +50,11 @@ class Path:
         return f"{self.source}->{self.target}"
 
     @property
-    def back(self) -> Path:
-        return Path(self.target, self.source)
+    def back(self) -> NetworkPath:
+        return NetworkPath(self.target, self.source)
 
 
-def parse_paths(text: str, nodes: Sequence[str] | None = None) -> tuple[Path, ...]:
+def parse_paths(text: str, nodes: Sequence[str] | None = None) -> tuple[NetworkPath, ...]:
     """`a->b` is one path, `a<->b` both directions. UsageError names what is wrong; `nodes` are the names allowed."""
     match = re.fullmatch(r"\s*([^<>\s]+?)\s*(<?->)\s*([^<>\s]+)\s*", text)
     if not match:
@@ -65,7 +65,7 @@ def parse_paths(text: str, nodes: Sequence[str] | None = None) -> tuple[Path, ..
             raise UsageError(f"path {text!r}: no node {name!r}; the nodes are {', '.join(nodes)}")
     if source == target:
         raise UsageError(f"path {text!r}: a path joins two different nodes")
-    path = Path(source, target)
+    path = NetworkPath(source, target)
     return (path, path.back) if arrow == "<->" else (path,)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from faultlab.checks.base import Verdict
 from faultlab.checks.run_result import RunResult, worst_of
 from faultlab.report.grid import Placed
-from faultlab.report.page import BatchPage, Cell
+from faultlab.report.page import BatchPage, PageCell
 from faultlab.report.text import summary
 
 
@@ -30,8 +30,8 @@ def batch_page(placed: Sequence[Placed], links: Sequence[str]) -> BatchPage:
     )
 
 
-def _cell(result: RunResult, link: str) -> Cell:
+def _cell(result: RunResult, link: str) -> PageCell:
     """What made the verdict, in a line; of a run that passed how long it took."""
     bad = "; ".join(f"{one.name}: {one.summary}" for one in result.checks if one.verdict is not Verdict.PASS)
     told = result.error or bad or f"{len(result.checks)} checks in {result.seconds:.1f} s"
-    return Cell(result.scenario, result.verdict, told, quote(link))
+    return PageCell(result.scenario, result.verdict, told, quote(link))

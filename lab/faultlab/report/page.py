@@ -114,7 +114,7 @@ class RunPage:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """One run in the matrix; `link` is its own report, relative to this page, or empty where it has none."""
 
     name: str
@@ -130,5 +130,5 @@ class BatchPage:
     verdict: Verdict
     summary: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]
-    trouble: tuple[Cell, ...]
+    rows: tuple[tuple[str, tuple[tuple[PageCell, ...], ...]], ...]
+    trouble: tuple[PageCell, ...]

@@ -39,7 +39,7 @@ def bearable(scenarios: int, runtime: str) -> int:
 
 
 def run_all(
-    scenarios: Sequence[Scenario], options: runner.Options, jobs: int, running: Running
+    scenarios: Sequence[Scenario], options: runner.RunOptions, jobs: int, running: Running
 ) -> Iterator[tuple[int, RunResult]]:
     """(place in `scenarios`, result), as they end.
 

@@ -29,7 +29,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Subject:
+class MatrixSubject:
     """Who talks to whom, and what must hold when the network is bad for a while and then good again."""
 
     name: str
@@ -60,7 +60,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """One subject under one condition."""
 
     subject: str
@@ -68,7 +68,7 @@ class Cell:
     scenario: Scenario
 
 
-def _tcp(name: str, framing: str, server: str) -> Subject:
+def _tcp(name: str, framing: str, server: str) -> MatrixSubject:
     # Six connections, 40 messages a second each, for three seconds: some 300 in the faults' time.
     talk = {"connections": 6, "messages": 120, "size": "10B..300B", "pace": "25ms", "window": 120}
     to = f"{server}:{TCP_PORTS[framing]}"
@@ -76,17 +76,17 @@ def _tcp(name: str, framing: str, server: str) -> Subject:
     way = "" if server == "tcp-server" else " through toxiproxy"
     about = f"TCP{way}, {framing} framing" if frames else f"TCP{way}, no framing"
     checks = ("reliability", "ordering", *frames, "healed")
-    return Subject(name, about, "tcp", {"to": to, "framing": framing, **talk}, server, checks)
+    return MatrixSubject(name, about, "tcp", {"to": to, "framing": framing, **talk}, server, checks)
 
 
-def _udp(name: str, about: str, more: Fields, *checks: Any) -> Subject:
+def _udp(name: str, about: str, more: Fields, *checks: Any) -> MatrixSubject:
     talk = {"to": "udp-server:41234", "size": "20B..1KiB", "mode": "echo"}
-    return Subject(name, about, "udp", talk | more, "udp-server", checks)
+    return MatrixSubject(name, about, "udp", talk | more, "udp-server", checks)
 
 
-def _dns(name: str, about: str, more: Fields) -> Subject:
+def _dns(name: str, about: str, more: Fields) -> MatrixSubject:
     talk = {"count": 300, "pace": "10ms", "concurrency": 90, "names": ["client", "tcp-server", "udp-server"]}
-    return Subject(name, about, "dns", talk | more, "dns-server", ("dns", "healed"))
+    return MatrixSubject(name, about, "dns", talk | more, "dns-server", ("dns", "healed"))
 
 
 SUBJECTS = (
@@ -254,7 +254,7 @@ TOXICS = (
 )
 
 
-def cells(pattern: str = PREFIX) -> list[Cell]:
+def cells(pattern: str = PREFIX) -> list[MatrixCell]:
     """Those meant by `matrix`, `matrix/SUBJECT` or `matrix/SUBJECT/CONDITION`, in which `*` stands for anything.
 
     UsageError where it means none.
@@ -272,16 +272,16 @@ def cells(pattern: str = PREFIX) -> list[Cell]:
     return found
 
 
-def _all(subjects: str, conditions: str) -> Iterator[Cell]:
+def _all(subjects: str, conditions: str) -> Iterator[MatrixCell]:
     for subject in SUBJECTS:
         for condition in (*CONDITIONS, *TOXICS):
             meant = fnmatchcase(subject.name, subjects) and fnmatchcase(condition.name, conditions)
             kinds = {subject.kind} | ({"proxy"} if subject.server == "toxiproxy" else set())
             if meant and kinds & set(condition.kinds) and subject.name not in condition.without:
-                yield Cell(subject.name, condition.name, _scenario(subject, condition))
+                yield MatrixCell(subject.name, condition.name, _scenario(subject, condition))
 
 
-def _scenario(subject: Subject, condition: Condition) -> Scenario:
+def _scenario(subject: MatrixSubject, condition: Condition) -> Scenario:
     entries = condition.instead.get(subject.name, condition.instead.get(subject.kind, condition.faults))
     changed = condition.workload.get(subject.name, condition.workload.get(subject.kind, {}))
     lasting = any("for" not in entry for entry in entries)
@@ -299,7 +299,7 @@ def _scenario(subject: Subject, condition: Condition) -> Scenario:
     return parse_scenario(yaml.safe_dump(text, sort_keys=False, width=120), name)
 
 
-def _place(subject: Subject, on: str) -> str:
+def _place(subject: MatrixSubject, on: str) -> str:
     if on == "proxy":
         return str(subject.workload["to"])
     return {

@@ -27,12 +27,12 @@ from faultlab.checks.base import CheckResult, Finding, conclude, worst
 from faultlab.checks.result_file import check_unchanged, keep
 from faultlab.checks.run_result import RunResult
 from faultlab.errors import UsageError, as_given
-from faultlab.evidence.ledger_reader import Entry
+from faultlab.evidence.ledger_reader import LedgerEntry
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.faults import Effect
 from faultlab.network.packets import Packet
 from faultlab.network.sendings import STREAM, Place, Sending, Sendings
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 
 Sent = tuple[str, str, Sending]
@@ -65,7 +65,7 @@ class Traffic:
         )
 
 
-def replay(folder: Path, options: Options) -> RunResult:
+def replay(folder: Path, options: RunOptions) -> RunResult:
     """Run again what `folder` holds; the result has one check more, `replay`: whether each drop was repeated.
 
     UsageError where it is no run's folder, or its ledger can't be read.
@@ -186,7 +186,7 @@ def _names(evidence: Evidence, known: Iterable[tuple[str, str, Place]]) -> dict[
     return found
 
 
-def _packets(evidence: Evidence) -> Iterator[tuple[Entry, Packet]]:
+def _packets(evidence: Evidence) -> Iterator[tuple[LedgerEntry, Packet]]:
     """As they were sent, with what became of them."""
     for captured in evidence.sent:
         entry = evidence.ledger.by_packet.get(captured.packet)
@@ -194,7 +194,7 @@ def _packets(evidence: Evidence) -> Iterator[tuple[Entry, Packet]]:
             yield entry, Packet.parse(captured.frame)
 
 
-def _dropper(entry: Entry) -> str:
+def _dropper(entry: LedgerEntry) -> str:
     return next(fault for fault, effect, _ in entry.acts if effect == Effect.DROPPED)
 
 

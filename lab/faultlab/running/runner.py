@@ -69,7 +69,7 @@ class LabPlacer:
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How to run: the same for every scenario of one `lab run`."""
 
     runtime: str = "netns"
@@ -82,12 +82,12 @@ class Options:
     trust: bool = False
 
 
-def run(scenario: Scenario, options: Options | None = None) -> RunResult:
+def run(scenario: Scenario, options: RunOptions | None = None) -> RunResult:
     """Run one scenario to its verdict. What goes wrong in the run is INCONCLUSIVE, with the reason; it never raises.
 
     UsageError and MissingCapability, from before anything started, are the caller's to show.
     """
-    options = _for_scenario(options or Options(), scenario)
+    options = _for_scenario(options or RunOptions(), scenario)
     seed = options.seed if options.seed is not None else scenario.seed
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     started = time.monotonic()
@@ -137,7 +137,7 @@ def _verdict_of_end(part: str | None) -> Verdict:
     return Verdict.FAIL if part == standard_lab.OWN else Verdict.INCONCLUSIVE
 
 
-def _for_scenario(options: Options, scenario: Scenario) -> Options:
+def _for_scenario(options: RunOptions, scenario: Scenario) -> RunOptions:
     """The scenario's own engine where it names one. UsageError where the engine asked for can't do what it asks."""
     if scenario.engine != "any":
         if options.engine not in ("auto", scenario.engine):
@@ -158,7 +158,7 @@ def check_engine(engine: str, scenario: Scenario) -> None:
         link_engine(engine).check_faults(str(new.path), new.beside(placed))
 
 
-def _lab_for(scenario: Scenario, seed: int, folder: Path, options: Options) -> Lab:
+def _lab_for(scenario: Scenario, seed: int, folder: Path, options: RunOptions) -> Lab:
     return Lab.up(
         f"run-{os.getpid()}-{next(_numbers)}",
         runtime=options.runtime,
@@ -353,7 +353,7 @@ def _serving(target: str) -> str:
     return "tcp-server" if target == "toxiproxy" else target
 
 
-def _run_file(scenario: Scenario, seed: int, options: Options) -> str:
+def _run_file(scenario: Scenario, seed: int, options: RunOptions) -> str:
     """What `lab replay` needs."""
     facts = {"format": 1, "scenario": scenario.source, "name": scenario.name, "seed": seed}
     facts |= {"runtime": options.runtime, "engine": options.engine}

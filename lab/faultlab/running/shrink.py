@@ -21,12 +21,12 @@ from faultlab.checks.run_result import RunResult
 from faultlab.errors import LabFailure
 from faultlab.faults import KINDS, Effect
 from faultlab.running.replay import Drop, Traffic, read_run, recorded_traffic
-from faultlab.running.runner import Options, run
+from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 from faultlab.yaml_file import parse_yaml
 
 Item = TypeVar("Item")
-Entry = dict[str, Any]
+FaultFields = dict[str, Any]
 """One entry of a scenario's `faults`, as its file has it."""
 TIMING = ("on", "at", "for")
 _FLOW = re.compile(r"(tcp|udp)6? \S+:(\S+) -> \S+:(\S+)")
@@ -66,7 +66,7 @@ def smallest(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> 
     return left
 
 
-def shrink(folder: Path, options: Options, say: Callable[[str], None]) -> Shrunk:
+def shrink(folder: Path, options: RunOptions, say: Callable[[str], None]) -> Shrunk:
     """UsageError where it is no run's folder; LabFailure where its drops alone don't make it fail again."""
     facts, scenario = read_run(folder)
     recorded = recorded_traffic(folder)
@@ -79,7 +79,7 @@ def shrink(folder: Path, options: Options, say: Callable[[str], None]) -> Shrunk
             raise LabFailure(f"{folder}: the run did not fail again with the same drops, so there is nothing to shrink")
         say(f"fails again: {', '.join(sorted(target))}; {len(everything)} drops, {len(trials.others)} other faults")
 
-        def fails(entries: Sequence[Entry], drops: Sequence[Drop]) -> bool:
+        def fails(entries: Sequence[FaultFields], drops: Sequence[Drop]) -> bool:
             found = bool(target & _failing(trials.run(entries, drops)))
             say(f"run {trials.runs}: {len(drops)} drops, {len(entries)} other faults: {'fails' if found else 'passes'}")
             return found
@@ -100,7 +100,7 @@ def _failing(result: RunResult) -> set[str]:
 class _Trials:
     """Runs of one scenario with other faults, and only the drops that are asked for."""
 
-    def __init__(self, scenario: Scenario, options: Options, file: Path, recorded: Traffic) -> None:
+    def __init__(self, scenario: Scenario, options: RunOptions, file: Path, recorded: Traffic) -> None:
         self._data: dict[str, Any] = parse_yaml(scenario.source, scenario.name).data
         self._name = scenario.name
         self._options = options
@@ -110,30 +110,30 @@ class _Trials:
         self.others = [entry for entry in self.entries if not drops_only(entry)]
         self.runs = 0
 
-    def text(self, entries: Sequence[Entry]) -> str:
+    def text(self, entries: Sequence[FaultFields]) -> str:
         return yaml.safe_dump({**self._data, "faults": list(entries)}, sort_keys=False, width=120)
 
-    def run(self, entries: Sequence[Entry], drops: Sequence[Drop]) -> RunResult:
+    def run(self, entries: Sequence[FaultFields], drops: Sequence[Drop]) -> RunResult:
         self.runs += 1
         self._file.write_text(self._recorded.orders(drops))
         return run(parse_scenario(self.text(entries), self._name), replace(self._options, forced_drops=self._file))
 
 
-def apart(entry: Entry) -> list[Entry]:
+def apart(entry: FaultFields) -> list[FaultFields]:
     """An entry for each of its faults, at the same times on the same path."""
     shared = {name: value for name, value in entry.items() if name in TIMING}
     return [{**shared, name: value} for name, value in entry.items() if name not in TIMING]
 
 
-def drops_only(entry: Entry) -> bool:
+def drops_only(entry: FaultFields) -> bool:
     """Whether all that its fault can do is drop, so that the recorded drops are all there is to it."""
     return all(name in KINDS and KINDS[name].leaves == {Effect.DROPPED} for name in entry if name not in TIMING)
 
 
-def as_entry(drop: Drop, ordinal: int) -> Entry:
+def as_entry(drop: Drop, ordinal: int) -> FaultFields:
     """One packet, named so that another run has it too: TCP's by its bytes, others by their number in their flow."""
     path, flow, sending, _ = drop
-    match: Entry = {}
+    match: FaultFields = {}
     found = _FLOW.fullmatch(flow)
     if found is not None:
         ends = zip(("source_port", "target_port"), found.groups()[1:], strict=True)
@@ -143,9 +143,9 @@ def as_entry(drop: Drop, ordinal: int) -> Entry:
     return {"on": path, "drop": {**match, "which": ordinal}}
 
 
-def merged(entries: Sequence[Entry]) -> list[Entry]:
+def merged(entries: Sequence[FaultFields]) -> list[FaultFields]:
     """Drops that differ only in the number of their packet are one fault."""
-    found: dict[str, Entry] = {}
+    found: dict[str, FaultFields] = {}
     for entry in entries:
         drop = {name: value for name, value in entry["drop"].items() if name != "which"}
         key = json.dumps([entry["on"], drop])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from itertools import chain
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, SerializeAsAny, Tag, ValidationError, model_validator
@@ -22,10 +22,10 @@ from faultlab.faults import KINDS, Fault, Match, check_composition, fault_from_y
 from faultlab.faults.toxics import AnyToxic
 from faultlab.network.plan import Guest
 from faultlab.network.standard_lab import NODES, OWN, TCP_PORTS
-from faultlab.network.topology import Path, parse_paths
+from faultlab.network.topology import NetworkPath, parse_paths
 from faultlab.scenario.workloads import CommandWorkload, DnsWorkload, TcpWorkload, UdpWorkload, Workload
 from faultlab.units import Milliseconds
-from faultlab.validation import Entry, Misplaced, Where, hint, problems, refuse_unknown, shown
+from faultlab.validation import Misplaced, ScenarioModel, Where, hint, problems, refuse_unknown, shown
 from faultlab.yaml_file import YamlFile, dotted, parse_yaml, read_yaml
 
 __all__ = [
@@ -55,7 +55,7 @@ NAMES = "expected lower-case letters, digits and '-', at most 40"
 class PlacedFault:
     """One fault on one directed path, in ms from the start of the workloads; `for_ms` None is until the end."""
 
-    path: Path
+    path: NetworkPath
     fault: Fault
     at_ms: float
     for_ms: float | None
@@ -79,7 +79,7 @@ class PlacedToxic:
     for_ms: float | None
 
 
-class _Timed(Entry):
+class _Timed(ScenarioModel):
     at_ms: Milliseconds = 0.0
     for_ms: Annotated[Milliseconds, Field(gt=0)] | None = None
 
@@ -163,13 +163,13 @@ AnyEntry = Annotated[
 ]
 
 
-class Ready(Entry):
+class Ready(ScenarioModel):
     """How long the user's own server may take from its start until it listens."""
 
     within_ms: Annotated[Milliseconds, Field(gt=0, le=600_000)] = 20_000.0
 
 
-class OwnServer(Entry):
+class OwnServer(ScenarioModel):
     """The user's own server, in the node `server`: a command (netns), an image or a Compose file's service (compose).
 
     With an image `command` is what to run in it. The lab is up when the server listens on its port, where other nodes
@@ -268,7 +268,7 @@ def _check(value: Any) -> Check:
     return name, dict(options)
 
 
-class Scenario(Entry):
+class Scenario(ScenarioModel):
     """One experiment. `workloads` run at once, from time 0; `timeout_ms` ends those that don't end by themselves.
 
     `engine` names the one that the scenario needs, where it needs a certain one. `source` is the text it came from.
@@ -351,7 +351,7 @@ def _faults_of(entry: FaultEntry | ToxicEntry) -> Iterator[PlacedFault]:
     return entry.placed() if isinstance(entry, FaultEntry) else iter(())
 
 
-def load_scenario(path: FilePath) -> Scenario:
+def load_scenario(path: Path) -> Scenario:
     """UsageError, one line with file, line and field, for the first problem of the file; it counts the others."""
     return _scenario(read_yaml(path), path.stem)
 
@@ -392,19 +392,19 @@ def _line(file: YamlFile, where: Where, text: str) -> str:
     return f"{file.name}:{line}: {name + ': ' if name else ''}{text}"
 
 
-def shipped() -> dict[str, FilePath]:
+def shipped() -> dict[str, Path]:
     """The scenarios that come with the lab, by name."""
     folder = resources.files("faultlab.scenario") / "shipped"
-    files = sorted(FilePath(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    files = sorted(Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     return {file.stem: file for file in files}
 
 
-def find_scenario(name_or_path: str) -> FilePath:
+def find_scenario(name_or_path: str) -> Path:
     """The file of a shipped scenario, or a file of the user's own. UsageError where it is neither."""
     known = shipped()
     if name_or_path in known:
         return known[name_or_path]
-    path = FilePath(name_or_path)
+    path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
         return path
     raise UsageError(

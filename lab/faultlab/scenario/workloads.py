@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 
 from faultlab.network.standard_lab import DNS_PORT, NODES, OWN, TCP_PORTS, UDP_PORT
 from faultlab.units import SIZES_BYTES, Bytes, Milliseconds, parse_quantity
-from faultlab.validation import Entry, hint, shown
+from faultlab.validation import ScenarioModel, hint, shown
 
 MAX_FRAME = {"raw": 65_536, "line": 65_536, "length2": 65_535, "length4": 65_536, "varint": 65_536}
 """Bytes of the largest message: the server's default limit, and what two bytes can say."""
@@ -52,7 +52,7 @@ def known_node(name: str) -> str:
     return name
 
 
-class _Workload(Entry):
+class _Workload(ScenarioModel):
     """What our own clients have: where from, where to (`NODE:PORT`), and over which IP."""
 
     kind: ClassVar[str]
@@ -251,7 +251,7 @@ class DnsWorkload(_Workload):
         return [*options, *retries, f"--server={address}", f"--source-port={source_port}"]
 
 
-class CommandWorkload(Entry):
+class CommandWorkload(ScenarioModel):
     """The user's own client, run once; what it proves, its exit status says. `{NODE}` is that node's IPv4 address."""
 
     kind: ClassVar[str] = "command"

@@ -104,7 +104,7 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
     marker = node.get_closest_marker("lab_scenario")
     if marker is None or len(marker.args) != 1:
         _fail("lab_result needs a marker with the file, such as @pytest.mark.lab_scenario('my.yaml')")
-    options = runner.Options(
+    options = runner.RunOptions(
         runtime=config.getoption("--lab-runtime"),
         engine=config.getoption("--lab-engine"),
         seed=config.getoption("--lab-seed"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultlab.checks.toxic_seen import SEEN, Passage, Segment, passage_of, toxic_findings
+from faultlab.checks.toxic_seen import SEEN, Segment, ToxicPassage, passage_of, toxic_findings
 from faultlab.engines.recorder import FileRecorder
 from faultlab.engines.wire.core import Core
 from faultlab.evidence.run_evidence import Evidence
@@ -28,7 +28,7 @@ def seen(kind: str, came: list[Row], left: list[Row], since: float = 0, until: f
     def segments(rows: list[Row]) -> list[Segment]:
         return [Segment(round(time * MS), size, flags) for time, size, flags in rows]
 
-    return SEEN[kind](Passage(segments(came), segments(left), round(since * MS), round(until * MS)), made)
+    return SEEN[kind](ToxicPassage(segments(came), segments(left), round(since * MS), round(until * MS)), made)
 
 
 def data(*times: float, size: int = 100) -> list[Row]:

@@ -8,7 +8,7 @@ import pytest
 from faultlab.engines.wire.core import Core
 from faultlab.errors import UsageError
 from faultlab.network.topology import Network, Node
-from faultlab.running.matrix import Cell, cells
+from faultlab.running.matrix import MatrixCell, cells
 from faultlab.scenario.model import DnsWorkload, TcpWorkload
 from faultlab.scenario.timeline import moments, timelines
 
@@ -46,7 +46,7 @@ def test_says_what_it_does_not_have(pattern: str, told: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ALL, ids=lambda cell: cell.scenario.name)
-def test_goes_on_for_a_second_after_its_faults(cell: Cell) -> None:
+def test_goes_on_for_a_second_after_its_faults(cell: MatrixCell) -> None:
     """Where faults end before the workload does, `healed` must have something to judge on a slow machine too."""
     entries = cell.scenario.entries
     if any(entry.for_ms is None for entry in entries):
@@ -65,7 +65,7 @@ NODES = Network.parse().nodes(["client", "dns-server", "tcp-server", "udp-server
 LINKED = [cell for cell in ALL if not cell.scenario.toxics()]
 
 
-def talk(cell: Cell) -> Iterator[tuple[int, bytes]]:
+def talk(cell: MatrixCell) -> Iterator[tuple[int, bytes]]:
     """(ns, frame) of both ways, as slow as that: each message is answered within a millisecond."""
     (workload,) = cell.scenario.workloads
     names = {node.name: node for node in NODES}
@@ -100,7 +100,7 @@ def exchange(client: Node, server: Node, port: int, number: int, size: int, now:
 
 
 @pytest.mark.parametrize("cell", LINKED, ids=lambda cell: cell.scenario.name)
-def test_no_fault_hangs_on_how_fast_the_applications_are(cell: Cell) -> None:
+def test_no_fault_hangs_on_how_fast_the_applications_are(cell: MatrixCell) -> None:
     """Each leaves its mark, though a few packets come where many are asked for."""
     recorder = ListRecorder()
     core = Core(NODES, 1, recorder)

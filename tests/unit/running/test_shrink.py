@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from faultlab.network.sendings import Sending
-from faultlab.running.shrink import Entry, apart, as_entry, drops_only, merged, smallest
+from faultlab.running.shrink import FaultFields, apart, as_entry, drops_only, merged, smallest
 from faultlab.scenario.model import FaultEntry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +62,7 @@ def test_the_faults_of_an_entry_are_apart() -> None:
         ({"on": "toxiproxy:8082", "toxic": {}}, False),
     ],
 )
-def test_knows_what_can_only_drop(entry: Entry, expected: bool) -> None:
+def test_knows_what_can_only_drop(entry: FaultFields, expected: bool) -> None:
     assert drops_only(entry) is expected
 
 
@@ -80,7 +80,7 @@ PORTS = {"protocol": "tcp", "source_port": 20_000, "target_port": 8082}
         ("icmp client:0 -> tcp-server:0", Sending("packet", 9), {"which": 9}),
     ],
 )
-def test_a_packet_is_a_fault(flow: str, sending: Sending, drop: Entry) -> None:
+def test_a_packet_is_a_fault(flow: str, sending: Sending, drop: FaultFields) -> None:
     entry = as_entry(("client->tcp-server", flow, sending, 0), ordinal=9)
     assert entry == {"on": "client->tcp-server", "drop": drop}
     FaultEntry.model_validate(entry)

@@ -13,7 +13,7 @@ from faultlab.checks import CHECKS
 from faultlab.errors import UsageError
 from faultlab.faults import KINDS, Latency, Loss, Partition
 from faultlab.faults.toxics import SlicerToxic
-from faultlab.network.topology import Path as LabPath
+from faultlab.network.topology import NetworkPath
 from faultlab.scenario.model import (
     DnsWorkload,
     FaultEntry,
@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from tests.support.broken_scenarios import FAULTS, FILES, GOOD, HEAD, WORKLOADS, with_faults, with_workload
 
 ROOT = Path(__file__).resolve().parents[3]
-THERE, BACK = LabPath("client", "tcp-server"), LabPath("tcp-server", "client")
+THERE, BACK = NetworkPath("client", "tcp-server"), NetworkPath("tcp-server", "client")
 
 
 def scenario(text: str) -> Scenario:

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from faultlab.engines.netem.finish import Run, Timeline, finish
@@ -243,7 +243,7 @@ def main(config: Mapping[str, Any]) -> None:
         sniffer = Sniffer()
         devices = [socket.if_nametoindex(port(number)) for number in range(len(nodes))]
         header = {"seed": config["seed"], "engine": "netem", "lab": config["lab"], "inferred": True}
-        live = Live(FilePath(config["evidence"]), nodes, devices, header)
+        live = Live(Path(config["evidence"]), nodes, devices, header)
     control = socket.socket(fileno=config["control"])
     process = Process(nodes, config["seed"], control, live, sniffer)
     control.send(json.dumps({"ready": True}).encode())

@@ -24,7 +24,7 @@ BYTES_PER_KBIT = 125
 SMALLEST_FRAME = 54
 """Ethernet, IPv4 and TCP or UDP headers, near enough: the most packets that a delay can hold at a rate."""
 
-Options = dict[str, Any]
+NetemFields = dict[str, Any]
 """Fields of `Netem`."""
 
 
@@ -36,7 +36,7 @@ def translate(path: str, faults: Sequence[Fault]) -> Netem:
             raise UsageError(f"engine netem can't do {fault.describe()!r} on {path}: {why}; use --engine wire")
     if any(isinstance(fault, Partition) for fault in faults):
         return Netem(loss=1.0)  # alone: a duplicate would survive the loss, a burst model replace it
-    options: Options = {}
+    options: NetemFields = {}
     for fault in faults:
         options |= _OPTIONS[type(fault)](fault)
     return _with_room(Netem(**options))
@@ -87,7 +87,7 @@ def _with_room(netem: Netem) -> Netem:
     return Netem(**{**vars(netem), "limit": netem.limit + min(held, QUEUE_PACKETS)})
 
 
-def _latency(fault: Latency) -> Options:
+def _latency(fault: Latency) -> NetemFields:
     return {
         "delay": round(fault.delay_ms * NS_PER_MS),
         "jitter": round(fault.jitter_ms * NS_PER_MS),
@@ -96,28 +96,28 @@ def _latency(fault: Latency) -> Options:
     }
 
 
-def _loss(fault: Loss) -> Options:
+def _loss(fault: Loss) -> NetemFields:
     return {"loss": _share(fault)}
 
 
-def _burst_loss(fault: BurstLoss) -> Options:
+def _burst_loss(fault: BurstLoss) -> NetemFields:
     percents = (fault.enter_percent, fault.leave_percent, fault.bad_loss_percent, fault.good_loss_percent)
     return {"burst": Burst(*(percent / 100 for percent in percents))}
 
 
-def _duplicate(fault: Duplicate) -> Options:
+def _duplicate(fault: Duplicate) -> NetemFields:
     return {"duplicate": _share(fault)}
 
 
-def _reorder(fault: Reorder) -> Options:
+def _reorder(fault: Reorder) -> NetemFields:
     return {"reorder": (fault.percent or 0) / 100, "gap": fault.gap}
 
 
-def _corrupt(fault: Corrupt) -> Options:
+def _corrupt(fault: Corrupt) -> NetemFields:
     return {"corrupt": _share(fault)}
 
 
-def _rate(fault: Rate) -> Options:
+def _rate(fault: Rate) -> NetemFields:
     limit = fault.limit_packets or DEFAULT_LIMIT_PACKETS
     return {"rate": max(1, round(fault.rate_kbit * BYTES_PER_KBIT)), "limit": limit}
 
@@ -126,7 +126,7 @@ def _share(fault: ChanceFault) -> float:
     return (fault.percent or 0) / 100
 
 
-_OPTIONS: dict[type[Fault], Callable[[Any], Options]] = {
+_OPTIONS: dict[type[Fault], Callable[[Any], NetemFields]] = {
     Latency: _latency,
     Loss: _loss,
     BurstLoss: _burst_loss,

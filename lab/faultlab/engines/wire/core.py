@@ -20,7 +20,7 @@ from faultlab.engines.transit import Active, Flow, Out, PathState, Recorder, Ste
 from faultlab.engines.wire.receiver import Receiver
 from faultlab.engines.wire.stages import Forged, Passage, Recorded, walk
 from faultlab.faults import Fault, check_composition, fault_to_json
-from faultlab.faults.base import Change, Draw, Effect, Stage
+from faultlab.faults.base import ChangePacket, Draw, Effect, Stage
 from faultlab.network.packets import (
     ETHERNET_HEADER,
     IPV4,
@@ -426,7 +426,7 @@ def _turned_back(onto: PathState, frame: bytes, now: int) -> bytes:
     """A frame forged beyond a NAT, as its sender gets it."""
     for active, _, decide in onto.backward:
         verdict = decide(Packet.parse(frame), now - active.since)
-        if isinstance(verdict, Change):
+        if isinstance(verdict, ChangePacket):
             frame = verdict.frame
     return frame
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from faultlab.engines.recorder import FileRecorder
@@ -231,7 +231,7 @@ def main(config: Mapping[str, Any]) -> None:
     recorder = None
     if config["evidence"] is not None:
         header = {"seed": config["seed"], "engine": "wire", "lab": config["lab"]}
-        recorder = FileRecorder(FilePath(config["evidence"]), nodes, header)
+        recorder = FileRecorder(Path(config["evidence"]), nodes, header)
     forced = _forced_drops(config["forced_drops"])
     core = Core(nodes, config["seed"], recorder, forced)
     control = socket.socket(fileno=config["control"])
@@ -252,6 +252,6 @@ def _forced_drops(file: str | None) -> dict[tuple[str, str], Recorded] | None:
     if file is None:
         return None
     drops: dict[tuple[str, str], dict[Sending, Fate]] = {}
-    for path, flow, sending, dropped, arrived in json.loads(FilePath(file).read_text()):
+    for path, flow, sending, dropped, arrived in json.loads(Path(file).read_text()):
         drops.setdefault((path, flow), {})[Sending(*sending)] = Fate(dict(dropped), arrived)
     return dict(drops)

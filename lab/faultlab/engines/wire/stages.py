@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from faultlab.engines.transit import Act, Active, PathState, Step, Transit
-from faultlab.faults.base import Change, Copies, Delay, Drop, Effect, Hold, Inject, Overtake, Stage
+from faultlab.faults.base import (
+    ChangePacket,
+    CopyPacket,
+    DelayPacket,
+    DropPacket,
+    Effect,
+    HoldPacket,
+    InjectPackets,
+    OvertakePackets,
+    Stage,
+)
 from faultlab.network.packets import Packet
 from faultlab.network.sendings import Fate, Sending
 
@@ -52,7 +62,7 @@ def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
             return
         at = transit.due - active.since
         verdict = decide(transit.packet, at) if selected is None or selected(transit.packet, at) else None
-        if replays and not isinstance(verdict, Drop | Inject) and _recorded(passage, transit) == active.id:
+        if replays and not isinstance(verdict, DropPacket | InjectPackets) and _recorded(passage, transit) == active.id:
             verdict = _AS_RECORDED
         if verdict is not None:
             _CARRY_OUT[type(verdict)](passage, transit, active, verdict)
@@ -72,7 +82,7 @@ def _waits_for_link(passage: Passage, transit: Transit, active: Active, is_for_a
     if is_for_all:
         behind = path.link_due - transit.due
         if behind > 0:
-            _delay(passage, transit, active, Delay(behind, "in order"))
+            _delay(passage, transit, active, DelayPacket(behind, "in order"))
         path.link_due = transit.due
     if not path.may_reorder:
         transit.due = max(transit.due, path.floor)
@@ -99,12 +109,12 @@ def _recorded(passage: Passage, transit: Transit) -> str | None:
     return None
 
 
-def _drop(passage: Passage, transit: Transit, active: Active, verdict: Drop) -> None:
+def _drop(passage: Passage, transit: Transit, active: Active, verdict: DropPacket) -> None:
     if passage.only_drop is None or active.is_link or _recorded(passage, transit) == active.id:
         transit.drop(active.id, verdict.reason)
 
 
-def _delay(passage: Passage, transit: Transit, active: Active, verdict: Delay) -> None:
+def _delay(passage: Passage, transit: Transit, active: Active, verdict: DelayPacket) -> None:
     if transit.overtakes and active.fault.stage == Stage.LATENCY:
         return
     transit.due += verdict.ns
@@ -112,7 +122,7 @@ def _delay(passage: Passage, transit: Transit, active: Active, verdict: Delay) -
     transit.act(active.id, Effect.DELAYED, verdict.reason)
 
 
-def _copy(passage: Passage, transit: Transit, active: Active, verdict: Copies) -> None:
+def _copy(passage: Passage, transit: Transit, active: Active, verdict: CopyPacket) -> None:
     transit.act(active.id, Effect.DUPLICATED, verdict.reason)
     for _ in range(verdict.extra):
         packet = _reparsed(transit.packet, transit.frame)
@@ -120,23 +130,23 @@ def _copy(passage: Passage, transit: Transit, active: Active, verdict: Copies) -
         passage.family.append(replace(transit, packet=packet, step=transit.step + 1))
 
 
-def _change(passage: Passage, transit: Transit, active: Active, verdict: Change) -> None:
+def _change(passage: Passage, transit: Transit, active: Active, verdict: ChangePacket) -> None:
     transit.packet = _reparsed(transit.packet, verdict.frame)
     transit.frame, transit.detail = verdict.frame, verdict.detail
     transit.act(active.id, Effect.CHANGED, verdict.reason)
 
 
-def _hold(passage: Passage, transit: Transit, active: Active, verdict: Hold) -> None:
+def _hold(passage: Passage, transit: Transit, active: Active, verdict: HoldPacket) -> None:
     transit.passes_left, transit.holder = verdict.passes, active
     transit.act(active.id, Effect.HELD, verdict.reason)
 
 
-def _overtake(passage: Passage, transit: Transit, active: Active, verdict: Overtake) -> None:
+def _overtake(passage: Passage, transit: Transit, active: Active, verdict: OvertakePackets) -> None:
     transit.overtakes = True
     transit.act(active.id, Effect.OVERTOOK, verdict.reason)
 
 
-def _inject(passage: Passage, transit: Transit, active: Active, verdict: Inject) -> None:
+def _inject(passage: Passage, transit: Transit, active: Active, verdict: InjectPackets) -> None:
     acts: tuple[Act, ...] = ((active.id, Effect.INJECTED, verdict.reason),)
     passage.forged += [Forged(frame, False, acts) for frame in verdict.onward]
     passage.forged += [Forged(frame, True, acts) for frame in verdict.back]
@@ -151,13 +161,13 @@ def _reparsed(packet: Packet, frame: bytes) -> Packet:
     return changed
 
 
-_AS_RECORDED = Drop("as recorded")
+_AS_RECORDED = DropPacket("as recorded")
 _CARRY_OUT: dict[type, Callable[[Passage, Transit, Active, Any], None]] = {
-    Drop: _drop,
-    Delay: _delay,
-    Copies: _copy,
-    Change: _change,
-    Hold: _hold,
-    Overtake: _overtake,
-    Inject: _inject,
+    DropPacket: _drop,
+    DelayPacket: _delay,
+    CopyPacket: _copy,
+    ChangePacket: _change,
+    HoldPacket: _hold,
+    OvertakePackets: _overtake,
+    InjectPackets: _inject,
 }
