@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from faultlab_services import lifetime, quantities
-from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.errors import ServiceError, ServiceUsageError
 
 FRAMING_CHOICE = click.Choice(["raw", "line", "length2", "length4", "varint"])
 MODE = click.Choice(["ack", "echo"])
@@ -33,7 +33,7 @@ class Quantity(click.ParamType[Any]):
             return value
         try:
             return self._parse(value)
-        except UsageError as error:
+        except ServiceUsageError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -76,7 +76,7 @@ def tcp_server(
     from faultlab_services import tcp_server as tcp
 
     given = ((name.removesuffix("_port"), port) for name, port in ports.items())
-    listeners = [tcp.Listener(framing, port) for framing, port in given if port is not None]
+    listeners = [tcp.FramedPort(framing, port) for framing, port in given if port is not None]
     limits = tcp.Limits(max_frame, idle_timeout, drain_timeout)
     return lifetime.run_server(lambda stop: tcp.serve(stop, listeners, bind, limits, journal))
 
@@ -119,7 +119,7 @@ def tcp_client(
     from faultlab_services.sockets import parse_endpoint
 
     host, port = parse_endpoint(to)
-    work = tcp.TcpWorkload(
+    work = tcp.TcpClientOptions(
         host=host,
         port=port,
         framing=framing,
@@ -182,7 +182,7 @@ def udp_client(
     from faultlab_services.sockets import parse_endpoint
 
     host, port = parse_endpoint(to)
-    work = udp.UdpWorkload(
+    work = udp.UdpClientOptions(
         host=host,
         port=port,
         echo=mode == "echo",
@@ -272,8 +272,8 @@ def dns_client(
         _refuse_given({"--pool-size": pool_size}, "--how resolve and no --job-every")
     listed = tuple(filter(None, names.split(",")))
     if not listed:
-        raise UsageError("--names is empty: write it like tcp-server,udp-server")
-    work = dns.DnsWorkload(
+        raise ServiceUsageError("--names is empty: write it like tcp-server,udp-server")
+    work = dns.DnsClientOptions(
         how=how,
         names=listed,
         count=count or len(listed),
@@ -291,10 +291,10 @@ def dns_client(
 
 
 def _refuse_given(options: Mapping[str, object], where: str) -> None:
-    """Raises `UsageError` for an option that would change nothing."""
+    """Raises `ServiceUsageError` for an option that would change nothing."""
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"{name} means nothing with {where}: leave it out")
+            raise ServiceUsageError(f"{name} means nothing with {where}: leave it out")
 
 
 def main() -> int:

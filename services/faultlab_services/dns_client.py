@@ -28,7 +28,7 @@ from faultlab_services.dns_resolver import (
     ServerFailure,
     read_resolv_conf,
 )
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.journal import Journal, Phase
 from faultlab_services.sockets import parse_endpoint, reason
 from faultlab_services.summary import Summary
@@ -45,7 +45,7 @@ Ask = Callable[[int, str], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True)
-class DnsWorkload:
+class DnsClientOptions:
     """What to ask: `count` operations that take `names` in turn; times in seconds. `server` None is the system's."""
 
     how: str
@@ -62,7 +62,7 @@ class DnsWorkload:
     source_port: int | None = None
 
 
-async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> int:
+async def run(work: DnsClientOptions, journal_path: Path | None, as_json: bool) -> int:
     """Does the work and prints a summary; 0 when every name had an address, else 1. Raises `ServiceError`."""
     summary = Summary("dns-client", "names", work.count)
     with Journal(journal_path, "dns-client") as journal:
@@ -88,7 +88,7 @@ async def run(work: DnsWorkload, journal_path: Path | None, as_json: bool) -> in
     return summary.conclude(as_json)
 
 
-async def _one(n: int, work: DnsWorkload, ask: Ask, journal: Journal, summary: Summary) -> None:
+async def _one(n: int, work: DnsClientOptions, ask: Ask, journal: Journal, summary: Summary) -> None:
     name = work.names[n % len(work.names)]
     journal.write(work.how, "invoke", n=n, name=name)
     phase: Phase = "unknown"
@@ -132,7 +132,7 @@ async def _jobs(every_s: float, journal: Journal) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _lookup(work: DnsWorkload) -> Ask:
+def _lookup(work: DnsClientOptions) -> Ask:
     loop = asyncio.get_running_loop()
 
     async def lookup(n: int, name: str) -> list[str]:
@@ -155,11 +155,11 @@ def _lookup(work: DnsWorkload) -> Ask:
     return lookup
 
 
-def _resolve(work: DnsWorkload, journal: Journal) -> Ask:
+def _resolve(work: DnsClientOptions, journal: Journal) -> Ask:
     resolver = Resolver(_conf(work.server), Patience(work.timeout_s, work.retries), journal)
     ports_each = resolver.ports_needed()
     if work.source_port is not None and work.source_port + work.count * ports_each > 65536:
-        raise UsageError(
+        raise ServiceUsageError(
             f"--source-port {work.source_port} leaves no room: {work.count} names take {ports_each} ports each"
         )
 
@@ -179,5 +179,7 @@ def _conf(server: str | None) -> ResolvConf:
     try:
         ipaddress.ip_address(host)
     except ValueError as error:
-        raise UsageError(f"--server {server!r} is not an address: write it like 10.77.0.4 or [::1]:5353") from error
+        raise ServiceUsageError(
+            f"--server {server!r} is not an address: write it like 10.77.0.4 or [::1]:5353"
+        ) from error
     return replace(conf, servers=((host, port),))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import dns.name
 
 from faultlab_services.dns_zone import absolute_name
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.quantities import duration_s, share
 
 KINDS = ("delay", "drop", "servfail", "truncate", "wrong-id")
@@ -31,23 +31,23 @@ class DnsFault:
 
 
 def parse_fault(text: str) -> DnsFault:
-    """The fault that `text` asks for. Raises `UsageError`."""
+    """The fault that `text` asks for. Raises `ServiceUsageError`."""
     rule, at, name = text.partition("@")
     kind, equals, value = rule.partition("=")
     if kind not in KINDS:
-        raise UsageError(f"fault {text!r}: no fault called {kind!r}; expected one of {', '.join(KINDS)}")
+        raise ServiceUsageError(f"fault {text!r}: no fault called {kind!r}; expected one of {', '.join(KINDS)}")
     if at and not name:
-        raise UsageError(f"fault {text!r}: a name is missing after @")
+        raise ServiceUsageError(f"fault {text!r}: a name is missing after @")
     try:
         delay_s = duration_s(value) if kind == "delay" else 0.0
         probability = share(value) if equals and kind != "delay" else 1.0
-    except UsageError as error:
-        raise UsageError(f"fault {text!r}: {error}") from error
+    except ServiceUsageError as error:
+        raise ServiceUsageError(f"fault {text!r}: {error}") from error
     return DnsFault(text, kind, probability, delay_s, name or None)
 
 
 class FaultPlan:
-    """Decides, question by question, which faults strike. Raises `UsageError` for a fault whose name is none."""
+    """Decides, question by question, which faults strike. Raises `ServiceUsageError` for a fault whose name is none."""
 
     def __init__(self, faults: Sequence[DnsFault], seed: int, origin: dns.name.Name) -> None:
         self._seed = seed

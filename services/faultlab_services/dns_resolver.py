@@ -19,7 +19,7 @@ import dns.rcode
 import dns.rdatatype
 
 from faultlab_services.dns_zone import EDNS_PAYLOAD_BYTES, absolute_name
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.framing import PeerError, codec
 from faultlab_services.journal import Journal
 from faultlab_services.sockets import client_socket, endpoint_text, reason
@@ -130,7 +130,7 @@ class Resolver:
         """
         try:
             plain = absolute_name(name)
-        except UsageError as error:
+        except ServiceUsageError as error:
             raise NoName(str(error)) from error
         if name.endswith("."):
             return [plain]
@@ -260,7 +260,7 @@ def _name_under(text: str, origin: dns.name.Name = dns.name.root) -> dns.name.Na
     """As `absolute_name`; None where there can be no such name."""
     try:
         return absolute_name(text, origin)
-    except UsageError:
+    except ServiceUsageError:
         return None
 
 

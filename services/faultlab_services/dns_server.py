@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from faultlab_services.dns_faults import DnsFault, FaultPlan
 from faultlab_services.dns_responder import MAX_MESSAGE_BYTES, Answer, Responder
 from faultlab_services.dns_zone import Zone
-from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.errors import ServiceError, ServiceUsageError
 from faultlab_services.framing import PeerError, codec
 from faultlab_services.journal import Journal
 from faultlab_services.sockets import (
@@ -42,12 +42,12 @@ class DnsConfig:
 
 
 def parse_records(lines: Sequence[str], file: Path | None) -> dict[str, list[str]]:
-    """Records from `NAME=ADDRESS` lines and from a JSON file {name: [addresses]}. Raises `UsageError`, `OSError`."""
+    """Records from `NAME=ADDRESS` lines and a JSON file {name: [addresses]}. Raises `ServiceUsageError`, `OSError`."""
     records = _read_records(file) if file is not None else {}
     for line in lines:
         name, equals, address = line.partition("=")
         if not equals:
-            raise UsageError(f"record {line!r} is not NAME=ADDRESS: write it like tcp-server=10.77.0.2")
+            raise ServiceUsageError(f"record {line!r} is not NAME=ADDRESS: write it like tcp-server=10.77.0.2")
         records.setdefault(name, []).append(address)
     return records
 
@@ -56,12 +56,12 @@ def _read_records(file: Path) -> dict[str, list[str]]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}") from error
+        raise ServiceUsageError(f"{file}: not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise UsageError(f'{file}: expected an object like {{"tcp-server": ["10.77.0.2"]}}')
+        raise ServiceUsageError(f'{file}: expected an object like {{"tcp-server": ["10.77.0.2"]}}')
     for name, addresses in found.items():
         if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-            raise UsageError(f"{file}: {name!r}: expected a list of addresses")
+            raise ServiceUsageError(f"{file}: {name!r}: expected a list of addresses")
     return found
 
 

@@ -20,7 +20,7 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 
 TTL_S = 60
 EDNS_PAYLOAD_BYTES = 1232  # fits one packet on any path (DNS flag day 2020)
@@ -30,7 +30,7 @@ _Data = defaultdict[dns.name.Name, defaultdict[dns.rdatatype.RdataType, list[dns
 
 
 class Zone:
-    """`records` maps names, relative to `zone` unless they end with a dot, to addresses. Raises `UsageError`."""
+    """`records` maps names, relative to `zone` unless they end with a dot, to addresses. Raises `ServiceUsageError`."""
 
     def __init__(self, zone: str, records: Mapping[str, Sequence[str]]) -> None:
         self.origin = absolute_name(zone)
@@ -68,7 +68,7 @@ class Zone:
     def _add_host(self, name: str, addresses: Sequence[str]) -> None:
         host = absolute_name(name, self.origin)
         if not host.is_subdomain(self.origin):
-            raise UsageError(f"record {name!r} is not in the zone {self.origin}")
+            raise ServiceUsageError(f"record {name!r} is not in the zone {self.origin}")
         relative = host.relativize(self.origin)
         owners = [host, relative.derelativize(dns.name.root)] if len(relative) == 1 else [host]
         for owner in owners:
@@ -89,18 +89,18 @@ class Zone:
 
 
 def absolute_name(text: str, origin: dns.name.Name = dns.name.root) -> dns.name.Name:
-    """`text` as a name under `origin` unless it ends with a dot. Raises `UsageError`."""
+    """`text` as a name under `origin` unless it ends with a dot. Raises `ServiceUsageError`."""
     try:
         return dns.name.from_text(text, origin)
     except dns.exception.DNSException as error:
-        raise UsageError(f"{text!r} is not a DNS name: {error}") from error
+        raise ServiceUsageError(f"{text!r} is not a DNS name: {error}") from error
 
 
 def _address(name: str, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(text)
     except ValueError as error:
-        raise UsageError(f"record {name!r}: {text!r} is not an IPv4 or IPv6 address") from error
+        raise ServiceUsageError(f"record {name!r}: {text!r} is not an IPv4 or IPv6 address") from error
 
 
 def _ancestors(name: dns.name.Name) -> list[dns.name.Name]:

@@ -13,7 +13,7 @@ class ServiceError(Exception):
     exit_code = 1
 
 
-class UsageError(ServiceError):
+class ServiceUsageError(ServiceError):
     """The command line or a file it names makes no sense."""
 
     exit_code = 2

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.errors import ServiceError, ServiceUsageError
 
 RECEIVE_BUFFER_BYTES = 8 << 20
 BACKLOG = 1024
@@ -21,7 +21,7 @@ def parse_endpoint(text: str, default_port: int | None = None) -> tuple[str, int
     if not port and default_port is not None:
         return host, default_port
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(f"{text!r} is not HOST:PORT: write it like tcp-server:8080 or [::1]:8080")
+        raise ServiceUsageError(f"{text!r} is not HOST:PORT: write it like tcp-server:8080 or [::1]:8080")
     return host, int(port)
 
 
@@ -52,7 +52,7 @@ def reason(error: OSError) -> str:
 
 
 def bound_sockets(kind: socket.SocketKind, binds: Sequence[str], port: int) -> list[socket.socket]:
-    """One non-blocking bound socket for each address of `binds`. Raises `ServiceError`, `UsageError`."""
+    """One non-blocking bound socket for each address of `binds`. Raises `ServiceError`, `ServiceUsageError`."""
     return [bound_socket(kind, bind, port, wants_dual_stack(binds)) for bind in binds]
 
 
@@ -68,7 +68,7 @@ def bound_socket(kind: socket.SocketKind, bind: str, port: int, dual_stack: bool
     try:
         version = ipaddress.ip_address(bind).version
     except ValueError:
-        raise UsageError(f"--bind {bind!r} is not an address: write it like 0.0.0.0 or ::1") from None
+        raise ServiceUsageError(f"--bind {bind!r} is not an address: write it like 0.0.0.0 or ::1") from None
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     sock = _socket(family, kind)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faultlab_services import messages
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.framing import Decoder, LocalError, PeerError, codec
 from faultlab_services.journal import DIGEST_BYTES, Journal, Phase, digest
 from faultlab_services.raw_echo import RawEchoDecoder
@@ -27,7 +27,7 @@ ANY_LENGTH = 1 << 30
 
 
 @dataclass(frozen=True)
-class TcpWorkload:
+class TcpClientOptions:
     """What to send: `messages` on each of `connections` connections; times in seconds, sizes in bytes.
 
     `nagle`: a small segment waits while another is unacknowledged (RFC 9293, 3.7.4). `max_segment`: of what we send.
@@ -53,15 +53,17 @@ class TcpWorkload:
         return messages.message_size(conn, n, *self.sizes, self.size_seed)
 
     def check(self) -> None:
-        """Raises `UsageError` for what can't be sent at all."""
+        """Raises `ServiceUsageError` for what can't be sent at all."""
         try:
             codec(self.framing, ANY_LENGTH).encode(bytes(self.sizes[1]))
         except LocalError as error:
-            raise UsageError(str(error)) from error
+            raise ServiceUsageError(str(error)) from error
         if self.framing == "raw" and self.sizes[0] == 0:
-            raise UsageError("a raw message of 0 bytes sends nothing: --size must be at least 1B")
+            raise ServiceUsageError("a raw message of 0 bytes sends nothing: --size must be at least 1B")
         if self.source_port is not None and self.source_port + self.connections > 65536:
-            raise UsageError(f"--source-port {self.source_port} leaves no room for {self.connections} connections")
+            raise ServiceUsageError(
+                f"--source-port {self.source_port} leaves no room for {self.connections} connections"
+            )
 
 
 class _Lost(Exception):
@@ -71,7 +73,7 @@ class _Lost(Exception):
 class _Conversation:
     """One connection: a sender that keeps up to `window` messages in flight, and a receiver that accounts for them."""
 
-    def __init__(self, conn: int, work: TcpWorkload, journal: Journal, summary: Summary) -> None:
+    def __init__(self, conn: int, work: TcpClientOptions, journal: Journal, summary: Summary) -> None:
         self._conn = conn
         self._work = work
         self._journal = journal
@@ -268,8 +270,8 @@ class _Conversation:
             self._summary.count("split", self._raw.split)
 
 
-async def run(work: TcpWorkload, journal_path: Path | None, as_json: bool) -> int:
-    """Does the work and prints a summary; 0 when every message came back, else 1. Raises `UsageError`."""
+async def run(work: TcpClientOptions, journal_path: Path | None, as_json: bool) -> int:
+    """Does the work and prints a summary; 0 when every message came back, else 1. Raises `ServiceUsageError`."""
     work.check()
     summary = Summary("tcp-client", "messages", work.messages * work.connections)
     with Journal(journal_path, "tcp-client") as journal:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultlab_services import raw_echo
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.framing import MAX_FRAME_BYTES, PeerError, codec
 from faultlab_services.journal import DIGEST_BYTES, Journal
 from faultlab_services.sockets import BACKLOG, bound_sockets, endpoint_text, reason
@@ -27,7 +27,7 @@ STOPPED = "the server was stopped"
 
 
 @dataclass(frozen=True)
-class Listener:
+class FramedPort:
     """One port and the framing spoken there; port 0 lets the kernel choose."""
 
     framing: str
@@ -43,15 +43,15 @@ class Limits:
     drain_timeout_s: float = 5.0
 
     def check(self) -> None:
-        """Raises `UsageError` for limits under which nothing could be said."""
+        """Raises `ServiceUsageError` for limits under which nothing could be said."""
         if self.max_frame_bytes < 1:
-            raise UsageError("--max-frame is 0 bytes: expected at least 1B")
+            raise ServiceUsageError("--max-frame is 0 bytes: expected at least 1B")
 
 
 class TcpServer:
     """`start`, then serve until `stop`."""
 
-    def __init__(self, listeners: Sequence[Listener], binds: Sequence[str], limits: Limits, journal: Journal) -> None:
+    def __init__(self, listeners: Sequence[FramedPort], binds: Sequence[str], limits: Limits, journal: Journal) -> None:
         self._listeners = listeners
         self._binds = binds
         self._limits = limits
@@ -240,7 +240,7 @@ class _Connection:
 
 async def serve(
     stop: asyncio.Event,
-    listeners: Sequence[Listener],
+    listeners: Sequence[FramedPort],
     binds: Sequence[str],
     limits: Limits,
     journal_path: Path | None,

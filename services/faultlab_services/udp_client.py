@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultlab_services import messages
-from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.errors import ServiceError, ServiceUsageError
 from faultlab_services.journal import Journal, Phase
 from faultlab_services.sockets import client_socket, endpoint_text, enlarge_receive_buffer, reason
 from faultlab_services.summary import Summary
@@ -32,7 +32,7 @@ LINGER_S = 0.2  # how long to listen for duplicates once every answer is in
 
 
 @dataclass(frozen=True)
-class UdpWorkload:
+class UdpClientOptions:
     """What to send: times in seconds, sizes in bytes; `retries` None means open loop."""
 
     host: str
@@ -51,15 +51,15 @@ class UdpWorkload:
         return messages.message(CONN, n, messages.message_size(CONN, n, *self.sizes, self.size_seed))
 
     def check(self) -> None:
-        """Raises `UsageError` for what can't be sent at all."""
+        """Raises `ServiceUsageError` for what can't be sent at all."""
         if self.sizes[1] > MAX_DATAGRAM_BYTES:
-            raise UsageError(f"a datagram of {self.sizes[1]} bytes: UDP carries at most {MAX_DATAGRAM_BYTES}")
+            raise ServiceUsageError(f"a datagram of {self.sizes[1]} bytes: UDP carries at most {MAX_DATAGRAM_BYTES}")
 
 
 class _Account:
     """Which datagrams are still unanswered, and what came back."""
 
-    def __init__(self, work: UdpWorkload, journal: Journal, summary: Summary) -> None:
+    def __init__(self, work: UdpClientOptions, journal: Journal, summary: Summary) -> None:
         self.heard = asyncio.Event()
         self._echo = work.echo
         self._one_by_one = work.retries is not None
@@ -142,7 +142,7 @@ class _Account:
 class _Exchange:
     """The socket, sending at its pace and listening all the while."""
 
-    def __init__(self, sock: socket.socket, work: UdpWorkload, account: _Account, journal: Journal) -> None:
+    def __init__(self, sock: socket.socket, work: UdpClientOptions, account: _Account, journal: Journal) -> None:
         self._sock = sock
         self._work = work
         self._account = account
@@ -227,7 +227,7 @@ class _Exchange:
         self._journal.write("socket", "note", conn=CONN, why=reason(error))
 
 
-async def run(work: UdpWorkload, journal_path: Path | None, as_json: bool) -> int:
+async def run(work: UdpClientOptions, journal_path: Path | None, as_json: bool) -> int:
     """Does the work and prints a summary; 0 when every datagram was answered, else 1. Raises `ServiceError`."""
     work.check()
     summary = Summary("udp-client", "messages", work.messages)
@@ -249,7 +249,7 @@ async def run(work: UdpWorkload, journal_path: Path | None, as_json: bool) -> in
     return summary.conclude(as_json, also=("duplicate",))
 
 
-async def _connected(work: UdpWorkload, journal: Journal) -> socket.socket:
+async def _connected(work: UdpClientOptions, journal: Journal) -> socket.socket:
     """A socket that hears only the server asked, and the ICMP errors about it (udp(7))."""
     targets = await targets_of(work.host, work.port, socket.SOCK_DGRAM, journal)
     family, address = targets[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faultlab.checks import Verdict
 from faultlab.checks.run_result import RunResult
-from faultlab.evidence.journal import Line
+from faultlab.evidence.journal import JournalLine
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.report.text import lines
 
@@ -23,14 +23,14 @@ class Judged:
         """A check's summary."""
         return next(one.summary for one in self.result.checks if one.name == check)
 
-    def journal(self, name: str) -> list[Line]:
+    def journal(self, name: str) -> list[JournalLine]:
         return Evidence(Path(self.result.evidence)).journal(f"journal-{name}.jsonl")
 
-    def arrivals(self, op: str, server: str) -> list[Line]:
+    def arrivals(self, op: str, server: str) -> list[JournalLine]:
         """What the server's application got, in its order: `frame`, `chunk` or `datagram`."""
         return [line for line in self.journal(server) if line["op"] == op and line["phase"] == "invoke"]
 
-    def sent(self, client: str) -> list[Line]:
+    def sent(self, client: str) -> list[JournalLine]:
         """What the client's application sent, in its order."""
         return [line for line in self.journal(client) if line["op"] == "message" and line["phase"] == "invoke"]
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from faultlab.engines.transit import Act, Flow, Out, PathState, Transit
+from faultlab.engines.transit import Out, PathFlow, PathState, Transit
 from faultlab.engines.wire.core import Core
 from faultlab.engines.wire.stages import Recorded
 from faultlab.faults import Effect, Fault
+from faultlab.faults.base import FaultAct
 from faultlab.network.topology import Network, Node
 
 MS = 1_000_000
@@ -94,7 +95,7 @@ class Entry:
     ordinal: int
     copy: int
     decision: str
-    acts: tuple[Act, ...]
+    acts: tuple[FaultAct, ...]
     arrived: int
     size: int
     delay: int = 0
@@ -118,12 +119,12 @@ class ListRecorder:
     def flow(self, number: int, path: PathState, label: str) -> None:
         self.flows.append((number, path.name, label))
 
-    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
+    def passed(self, path: PathState, flow: PathFlow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         entry = Entry(path.name, flow.label, packet_id, flow.ordinal, 0, "passed", (), now, len(frame))
         entry.left.append((0, now))
         self._add(entry)
 
-    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+    def decided(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, now: int) -> None:
         decision = "dropped" if transit.dropped else "injected" if transit.injected else "goes on"
         assert transit.arrived == now
         self._add(self._entry(path, packet_id, transit, decision))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faultlab.analysis.ladder import Arrival, Deed, Fate, Ladder, Standing, Step
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Ladder, StandingFault, Step
 from faultlab.analysis.messages import Message, contents
 from faultlab.analysis.subject import Side, Subject
 from faultlab.analysis.words import Direction, Numbering, in_words
@@ -331,11 +331,11 @@ def _sooner(one: Step, other: Step) -> bool:
     return same and bool(one.arrivals) and one.arrivals[0].frame < other.arrivals[0].frame
 
 
-def _standing(subject: Subject, left: str, right: str) -> tuple[Standing, ...]:
+def _standing(subject: Subject, left: str, right: str) -> tuple[StandingFault, ...]:
     """Faults on the paths between these two, and the toxics where one of them is toxiproxy."""
     paths = {f"{left}->{right}", f"{right}->{left}"}
     found = [
-        Standing(one.id, one.path, one.description, one.from_ns, one.to_ns)
+        StandingFault(one.id, one.path, one.description, one.from_ns, one.to_ns)
         for one in subject.faults
         if one.path in paths
     ]
@@ -345,7 +345,7 @@ def _standing(subject: Subject, left: str, right: str) -> tuple[Standing, ...]:
         values = " ".join(f"{name} {value}" for name, value in (note.get("attributes") or {}).items())
         end = note["cleared_t"]
         found.append(
-            Standing(
+            StandingFault(
                 note["name"],
                 f"toxiproxy:{note['port']}",
                 f"toxic {note['type']} {note['stream']} {values}".rstrip(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faultlab.analysis.streams import Stream, Streams
+from faultlab.analysis.streams import SentStream, Streams
 from faultlab.captures.columns import I64
 from faultlab.captures.flows import Endpoint, Flow
 from faultlab.captures.tcp import TcpFacts
@@ -98,7 +98,7 @@ def as_ends_saw(facts: FlowFacts, streams: Streams) -> FlowFacts:
     return replace(facts, handshake_ns=streams.handshake_ns(flow), tcp=(one, other))
 
 
-def _timed(side: TcpSide, stream: Stream | None) -> TcpSide:
+def _timed(side: TcpSide, stream: SentStream | None) -> TcpSide:
     return replace(side, rtt_p50_ns=_median(stream.round_trips[1]) if stream else None)
 
 

@@ -132,7 +132,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StandingFault:
     """A fault on a path between the two nodes, from when to when, ns since time 0; `to_ns` None: until the end."""
 
     fault: str
@@ -154,7 +154,7 @@ class Ladder:
     right: str
     start_ns: int
     steps: tuple[Step, ...]
-    faults: tuple[Standing, ...] = ()
+    faults: tuple[StandingFault, ...] = ()
     unknown: str = ""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from faultlab.analysis.protocols import DNS_PORT
 from faultlab.analysis.subject import Subject
-from faultlab.evidence.journal import Line, read_journal
+from faultlab.evidence.journal import JournalLine, read_journal
 
 _FRAME = re.compile(r"(\w+)\.pcapng frame (\d+)")
 _LEDGER = re.compile(r"ledger (\d+)")
@@ -43,7 +43,7 @@ class Pointers:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._journals: dict[str, list[Line]] = {}
+        self._journals: dict[str, list[JournalLine]] = {}
 
     def packets(self, text: str, where: str) -> tuple[int, ...]:
         """Ledger numbers, in the order of the packets; empty where no packet in particular is meant."""
@@ -81,13 +81,13 @@ class Pointers:
     # -- journals ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _clients(self) -> dict[str, list[Line]]:
+    def _clients(self) -> dict[str, list[JournalLine]]:
         """The journals of clients, by file name."""
         return {
             file.name: self._journal(file.name) for file in sorted(self._subject.path.glob("journal-*client*.jsonl"))
         }
 
-    def _journal(self, name: str) -> list[Line]:
+    def _journal(self, name: str) -> list[JournalLine]:
         if name not in self._journals:
             file = self._subject.path / name
             self._journals[name] = read_journal(file) if file.is_file() else []

@@ -20,7 +20,7 @@ from faultlab.network.packets import ACK, FIN, HALF, MASK, SYN, TCP
 _NONE: I64 = np.zeros(0, np.int64)
 
 
-class Stream:
+class SentStream:
     """One direction, in bytes from its first sequence number on.
 
     `places` are its packets in `Subject.main`. Of each: `start` and `end` in the stream, whether it `says` anything
@@ -99,12 +99,12 @@ class Streams:
             np.append(streams, -1)[_sent_as(main, delivered)] if delivered and self.whole else _NONE
         )
 
-    def of(self, flow: int, side: int) -> Stream | None:
+    def of(self, flow: int, side: int) -> SentStream | None:
         """None where that side sent nothing. `flow` is a place in the list of flows."""
         places = self._sent_by.members(flow * 2 + side)
         if not len(places):
             return None
-        return Stream(self._main, places, self._delivered, self._came_by.members(flow * 2 + 1 - side))
+        return SentStream(self._main, places, self._delivered, self._came_by.members(flow * 2 + 1 - side))
 
     def handshake_ns(self, flow: int) -> int | None:
         """From the first SYN sent to the first SYN-ACK that reached its sender; None where either was not seen."""

@@ -13,9 +13,7 @@ from faultlab.analysis.counts import Counts
 from faultlab.errors import LabFailure
 from faultlab.evidence import ledger_format as form
 from faultlab.faults.base import Effect
-
-Ends = tuple[int, int]
-"""(source, target): a path, by its nodes' numbers."""
+from faultlab.network.topology import PathEnds
 
 _COUNTED = {
     Effect.DELAYED: "delayed",
@@ -40,7 +38,7 @@ class LedgerTail:
         self._rest = b""
         self._begun = False
         self._nodes: list[str] = []
-        self._counts: dict[Ends, Counts] = {}
+        self._counts: dict[PathEnds, Counts] = {}
         self._deeds: dict[int, _Deeds] = {0: _deeds(frozenset())}
         self.faults: dict[str, str] = {}
         """Each fault that was ever set, in words, by its id."""

@@ -68,7 +68,7 @@ class Lookups:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class DnsMessage:
     """What one DNS message says. `questions` are (name, type), `answers` the records as zone files write them."""
 
     id: int
@@ -79,7 +79,7 @@ class Message:
     answers: list[str]
 
 
-def read(file: CaptureFile, columns: Columns, index: int) -> Message | None:
+def read(file: CaptureFile, columns: Columns, index: int) -> DnsMessage | None:
     """The message of a packet that `columns.dns` marks; None where it is no valid message or was cut off."""
     prefix = 2 if columns.protocol[index] == TCP else 0  # its length: RFC 1035, 4.2.2
     start = int(columns.payload_at[index])
@@ -88,7 +88,7 @@ def read(file: CaptureFile, columns: Columns, index: int) -> Message | None:
         message = dns.message.from_wire(payload, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError):
         return None
-    return Message(
+    return DnsMessage(
         message.id,
         bool(message.flags & dns.flags.QR),
         dns.rcode.to_text(message.rcode()),

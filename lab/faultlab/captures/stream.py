@@ -13,7 +13,7 @@ _MAX_BLOCKS = 4096
 """Blocks beyond the edge that are remembered; with more, the first hole is given up. It bounds the memory."""
 
 
-class Stream:
+class StreamCoverage:
     """`first` is the position of the first byte, `edge` the one before which all was seen, acknowledged or given up.
 
     Both are -1 before anything was seen. `missing` counts the bytes before the edge that were not seen. Blocks beyond

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faultlab.captures.columns import I64
-from faultlab.captures.stream import Stream
+from faultlab.captures.stream import StreamCoverage
 from faultlab.captures.tcp_marks import Mark
 from faultlab.network.packets import FIN, HALF, MASK, RST, SYN
 
@@ -54,7 +54,7 @@ class TcpDirection:
     reset_ns: int = -1
     first_data_ns: int = -1
     last_progress_ns: int = -1
-    stream: Stream = field(default_factory=Stream)
+    stream: StreamCoverage = field(default_factory=StreamCoverage)
     _rtt_time: array[int] = field(default_factory=lambda: array("q"))
     _rtt: array[int] = field(default_factory=lambda: array("q"))
     _waiting: deque[tuple[int, int]] = field(default_factory=deque)

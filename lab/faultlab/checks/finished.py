@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 
 OURS_END_WITH = (0, 1)
 """The exit status of our clients: 1 where an operation failed, which is for the other checks (docs/services.md)."""
@@ -32,7 +32,7 @@ def judge(evidence: Evidence, options: Ending) -> CheckResult:
     return conclude("finished", "; ".join(told), unclear=unclear)
 
 
-def _judge(evidence: Evidence, workload: Workload, options: Ending) -> tuple[str, str]:
+def _judge(evidence: Evidence, workload: WorkloadRecord, options: Ending) -> tuple[str, str]:
     """What is wrong with how it ended (empty: nothing), and how much it sent (empty: nobody can say)."""
     ended = _ending(evidence, workload)
     if not workload.client_journal:
@@ -47,7 +47,7 @@ def _judge(evidence: Evidence, workload: Workload, options: Ending) -> tuple[str
     return ended, count
 
 
-def _ending(evidence: Evidence, workload: Workload) -> str:
+def _ending(evidence: Evidence, workload: WorkloadRecord) -> str:
     if workload.status is None:
         limits = [note["after_ms"] for note in evidence.ledger.noted("timeout")]
         return "was stopped at the scenario's time-out" + (f" of {limits[0] / 1e3:g} s" if limits else "")
@@ -57,7 +57,7 @@ def _ending(evidence: Evidence, workload: Workload) -> str:
     return f"failed with {workload.status}" if crashed else ""
 
 
-def _counts(evidence: Evidence, workload: Workload) -> tuple[int, int]:
+def _counts(evidence: Evidence, workload: WorkloadRecord) -> tuple[int, int]:
     """How many operations were begun (but for datagrams that our own host refused), and how many never ended."""
     begun, ended, refused = set(), set(), 0
     for line in evidence.operations(workload):

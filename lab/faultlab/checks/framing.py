@@ -13,7 +13,7 @@ from faultlab_services.framing import PeerError, codec
 from faultlab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
 from faultlab.checks.messages import Connection, client_errors, connections
 from faultlab.checks.streams import Stream, streams
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 
 CAPTURE = "delivered.pcapng"
 
@@ -47,7 +47,7 @@ def _judge_journal(one: Connection) -> list[Finding]:
 
 
 def _judge_arrivals(
-    evidence: Evidence, workload: Workload, seen: list[Connection], wrong: list[Finding], unclear: list[Finding]
+    evidence: Evidence, workload: WorkloadRecord, seen: list[Connection], wrong: list[Finding], unclear: list[Finding]
 ) -> int:
     """How many frames reached the server: those that its journal has, or, where it keeps none, those that were sent."""
     server = "tcp-server" if workload.target == "toxiproxy" else workload.target
@@ -75,7 +75,7 @@ def _stream_of(one: Connection, on_wire: dict[int, Stream]) -> Stream | None:
     return next((stream for port, stream in on_wire.items() if port in ports), None)
 
 
-def _judge_answers(evidence: Evidence, workload: Workload, seen: list[Connection], wrong: list[Finding]) -> None:
+def _judge_answers(evidence: Evidence, workload: WorkloadRecord, seen: list[Connection], wrong: list[Finding]) -> None:
     """Of the frames that came back, none is a part of a message, or a message with something stuck to it.
 
     A frame that has nothing of a message's beginning or end is for reliability to judge.
@@ -105,7 +105,7 @@ def _piece(frame: bytes, messages: dict[bytes, int]) -> str | None:
     return None
 
 
-def _frames(workload: Workload, stream: Stream, one: Connection, what: str, wrong: list[Finding]) -> list[bytes]:
+def _frames(workload: WorkloadRecord, stream: Stream, one: Connection, what: str, wrong: list[Finding]) -> list[bytes]:
     try:
         return codec(workload.framing or "line").decoder().feed(bytes(stream.data))
     except PeerError as error:

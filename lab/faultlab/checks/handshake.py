@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultlab.checks.base import Bounds, Check, CheckResult, Finding, Verdict, conclude, judge_time, took_in_words
 from faultlab.checks.messages import client_errors
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 from faultlab.network.packets import ACK, SYN, TCP, Packet
 
 
@@ -36,7 +36,7 @@ def judge(evidence: Evidence, options: Between) -> CheckResult:
     return conclude("handshake", f"{span}, {bounds}", wrong, unclear)
 
 
-def _stamps(evidence: Evidence, workload: Workload) -> dict[int, list[int]]:
+def _stamps(evidence: Evidence, workload: WorkloadRecord) -> dict[int, list[int]]:
     """By the client's port: when any packet of the connection was sent or delivered."""
     found: dict[int, list[int]] = {}
     for capture in (evidence.sent, evidence.delivered):
@@ -48,7 +48,7 @@ def _stamps(evidence: Evidence, workload: Workload) -> dict[int, list[int]]:
     return found
 
 
-def _first_syns(evidence: Evidence, workload: Workload) -> dict[int, tuple[int, str]]:
+def _first_syns(evidence: Evidence, workload: WorkloadRecord) -> dict[int, tuple[int, str]]:
     """By the client's port: when, and where in the capture."""
     found: dict[int, tuple[int, str]] = {}
     capture = evidence.sent
@@ -61,7 +61,7 @@ def _first_syns(evidence: Evidence, workload: Workload) -> dict[int, tuple[int, 
     return found
 
 
-def _first_answers(evidence: Evidence, workload: Workload) -> dict[int, int]:
+def _first_answers(evidence: Evidence, workload: WorkloadRecord) -> dict[int, int]:
     found: dict[int, int] = {}
     capture = evidence.delivered
     for index in range(len(capture)):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.journal import JournalLine
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 
-Line = dict[str, Any]
 ERRORS_SHOWN = 3
 CLOSED = "closed"
 """What a UDP client notes of its socket at its end."""
@@ -18,15 +17,15 @@ CLOSED = "closed"
 class Connection:
     """One client connection. `sent`, `received`: the messages' journal lines, in order; `replies`: their outcomes."""
 
-    workload: Workload
+    workload: WorkloadRecord
     conn: int
     local_port: int | None = None
-    sent: list[Line] = field(default_factory=list)
-    replies: list[Line] = field(default_factory=list)
-    strays: list[Line] = field(default_factory=list)
-    close: Line | None = None
-    received: list[Line] = field(default_factory=list)
-    server_end: Line | None = None
+    sent: list[JournalLine] = field(default_factory=list)
+    replies: list[JournalLine] = field(default_factory=list)
+    strays: list[JournalLine] = field(default_factory=list)
+    close: JournalLine | None = None
+    received: list[JournalLine] = field(default_factory=list)
+    server_end: JournalLine | None = None
     server_conns: list[int] = field(default_factory=list)
     peer_ports: list[int] = field(default_factory=list)
     """The client's ports as the server saw them: a proxy's own, where one is between."""
@@ -52,7 +51,7 @@ def client_errors(evidence: Evidence) -> str:
     return f"; the clients' errors: {', '.join(told)}{more}" if told else ""
 
 
-def connections(evidence: Evidence, workload: Workload) -> list[Connection]:
+def connections(evidence: Evidence, workload: WorkloadRecord) -> list[Connection]:
     """Each connection of a TCP workload, with what the server journaled of it."""
     found = [Connection(workload, number) for number in range(workload.connections)]
     for line in evidence.journal(workload.client_journal):
@@ -73,10 +72,10 @@ def connections(evidence: Evidence, workload: Workload) -> list[Connection]:
     return found
 
 
-def _add_server_side(found: list[Connection], journal: list[Line], workload: Workload) -> None:
-    frames: dict[int, list[Line]] = {}
+def _add_server_side(found: list[Connection], journal: list[JournalLine], workload: WorkloadRecord) -> None:
+    frames: dict[int, list[JournalLine]] = {}
     peers: dict[int, int] = {}
-    ends: dict[int, Line] = {}
+    ends: dict[int, JournalLine] = {}
     for line in journal:
         if line["op"] in ("frame", "chunk") and line["phase"] == "invoke":
             frames.setdefault(line["conn"], []).append(line)
@@ -97,7 +96,7 @@ def _add_server_side(found: list[Connection], journal: list[Line], workload: Wor
             owner.peer_ports.append(port)
 
 
-def _owner(found: list[Connection], frames: list[Line], end: Line | None) -> Connection | None:
+def _owner(found: list[Connection], frames: list[JournalLine], end: JournalLine | None) -> Connection | None:
     """Through a proxy the server sees the proxy's port; the messages (raw: the whole stream) say whose they are."""
     read = end.get("received_digest") if end is not None else None
     for one in found:

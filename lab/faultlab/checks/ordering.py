@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from faultlab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
-from faultlab.checks.messages import Connection, Line, client_errors, connections
+from faultlab.checks.messages import Connection, client_errors, connections
+from faultlab.evidence.journal import JournalLine
 from faultlab.evidence.run_evidence import Evidence
 
 
@@ -27,7 +28,7 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     return conclude("ordering", f"{count} arrivals in order", wrong, unclear)
 
 
-def _out_of_order(one: Connection, lines: list[Line], journal: str) -> list[Finding]:
+def _out_of_order(one: Connection, lines: list[JournalLine], journal: str) -> list[Finding]:
     """Messages may equal each other; of those that an arrival may be, it is taken for the first that is in order."""
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     for line in one.sent:

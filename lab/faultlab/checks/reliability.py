@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from faultlab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
-from faultlab.checks.messages import Connection, Line, client_errors, connections
+from faultlab.checks.messages import Connection, client_errors, connections
+from faultlab.evidence.journal import JournalLine
 from faultlab.evidence.run_evidence import Evidence
 
 
@@ -77,7 +78,7 @@ def _judge_answers(one: Connection, owners: dict[str, int], wrong: list[Finding]
     return (came & sent).total()
 
 
-def _foreign(one: Connection, line: Line, owners: dict[str, int]) -> Finding:
+def _foreign(one: Connection, line: JournalLine, owners: dict[str, int]) -> Finding:
     owner = owners.get(line["digest"])
     if owner is not None:
         return Finding(f"a message of connection {owner} came back on connection {one.conn}", one.name)
@@ -85,7 +86,7 @@ def _foreign(one: Connection, line: Line, owners: dict[str, int]) -> Finding:
     return Finding(f"{of}: {line['size']} bytes that equal no message sent", one.name)
 
 
-def _unanswered(one: Connection, line: Line, reply: Line | None) -> Finding:
+def _unanswered(one: Connection, line: JournalLine, reply: JournalLine | None) -> Finding:
     why = reply["why"] if reply is not None else "no outcome"
     return Finding(f"message {line['n']} has no answer ({why})", one.name)
 

@@ -13,14 +13,14 @@ from faultlab.evidence.run_evidence import Evidence
 from faultlab.network.packets import Packet, SentStreams, ahead, takes_sequence_numbers
 
 
-class Count(CheckOptions):
+class RetransmissionBounds(CheckOptions):
     """Bounds for all connections together."""
 
     at_least: Annotated[int, Field(ge=0)] = 0
     at_most: Annotated[int, Field(ge=0)] | None = None
 
 
-def judge(evidence: Evidence, options: Count) -> CheckResult:
+def judge(evidence: Evidence, options: RetransmissionBounds) -> CheckResult:
     """Counts segments that hold what was sent before, all of it or a part (RFC 4022, tcpRetransSegs).
 
     TCP sends again what waits too long, so a long gap in the wire's sight can be the cause of a retransmission. It is
@@ -92,4 +92,4 @@ def _covers(packet: Packet, seq: int, size: int) -> bool:
     return ahead(packet.seq, seq) <= 0 and ahead(packet.seq + packet.stream_size, seq + size) >= 0
 
 
-CHECK = Check("retransmissions", Count, judge)
+CHECK = Check("retransmissions", RetransmissionBounds, judge)

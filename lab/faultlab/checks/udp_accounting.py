@@ -16,7 +16,7 @@ from hashlib import blake2b
 from faultlab.checks.base import Check, CheckOptions, CheckResult, Finding, conclude, kernel_drops
 from faultlab.checks.messages import client_errors
 from faultlab.evidence.pcapng import Capture
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 from faultlab.faults.base import Effect
 from faultlab.network.packets import UDP, Packet, checksum_right
 from faultlab.network.reassembly import Datagram, Reassembly
@@ -58,7 +58,7 @@ def judge(evidence: Evidence, options: UdpOptions) -> CheckResult:
     return conclude("udp_accounting", "; ".join(summaries) + client_errors(evidence), wrong, unclear)
 
 
-def _judge_answers(evidence: Evidence, workload: Workload, wrong: list[Finding], unclear: list[Finding]) -> None:
+def _judge_answers(evidence: Evidence, workload: WorkloadRecord, wrong: list[Finding], unclear: list[Finding]) -> None:
     """A datagram that was never answered may have arrived all the same: unknown, so the check can't conclude."""
     journal = evidence.journal(workload.client_journal)
     ends = {
@@ -72,7 +72,9 @@ def _judge_answers(evidence: Evidence, workload: Workload, wrong: list[Finding],
             kind.append(Finding(f"datagram {n} has no answer ({why})", workload.client_journal))
 
 
-def _judge_server(evidence: Evidence, workloads: list[Workload], wrong: list[Finding], unclear: list[Finding]) -> str:
+def _judge_server(
+    evidence: Evidence, workloads: list[WorkloadRecord], wrong: list[Finding], unclear: list[Finding]
+) -> str:
     server, port, journal = workloads[0].target, workloads[0].port, workloads[0].server_journal
     there, back = _way(evidence, server, port, towards=True), _way(evidence, server, port, towards=False)
     back.delivered -= _too_late(evidence, workloads)
@@ -134,7 +136,7 @@ def _datagrams(capture: Capture, reassembly: Reassembly, node: str | None = None
             yield capture.times[index], datagram
 
 
-def _foreign(evidence: Evidence, workloads: list[Workload], back: _Way) -> list[Finding]:
+def _foreign(evidence: Evidence, workloads: list[WorkloadRecord], back: _Way) -> list[Finding]:
     """Answers that equal nothing their client sent, though the server sent them just so."""
     return [
         Finding(f"an answer of {line['size']} bytes equals nothing that its client sent", workload.client_journal)
@@ -144,7 +146,7 @@ def _foreign(evidence: Evidence, workloads: list[Workload], back: _Way) -> list[
     ]
 
 
-def _too_late(evidence: Evidence, workloads: list[Workload]) -> Digests:
+def _too_late(evidence: Evidence, workloads: list[WorkloadRecord]) -> Digests:
     """Answers that were delivered when their client had closed its socket."""
     late: Digests = Counter()
     offset, capture = int(evidence.ledger.run["epoch_offset"]), evidence.delivered
@@ -162,7 +164,7 @@ def _digest(payload: bytes) -> str:
     return blake2b(payload, digest_size=8).hexdigest()
 
 
-def _sent(evidence: Evidence, workloads: list[Workload]) -> Digests:
+def _sent(evidence: Evidence, workloads: list[WorkloadRecord]) -> Digests:
     """Every transmission: the first ones, and the retries."""
     sent: Digests = Counter()
     for workload in workloads:
@@ -186,7 +188,7 @@ def _received(evidence: Evidence, journal: str) -> Digests:
     )
 
 
-def _answers(evidence: Evidence, workloads: list[Workload]) -> Digests | None:
+def _answers(evidence: Evidence, workloads: list[WorkloadRecord]) -> Digests | None:
     """What the clients got back; None where answers are bare acknowledgements, all alike."""
     got: Digests = Counter()
     for workload in workloads:

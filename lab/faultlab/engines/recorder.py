@@ -17,9 +17,10 @@ from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
-from faultlab.engines.transit import Act, Flow, PathState, Transit
+from faultlab.engines.transit import PathFlow, PathState, Transit
 from faultlab.evidence import clock, ledger_format
 from faultlab.evidence.files import BLOCK, Appender, CaptureWriter, comment_option, written
+from faultlab.faults.base import FaultAct
 from faultlab.network.topology import Node
 
 FLUSH_BYTES = 1 << 18
@@ -46,7 +47,7 @@ class FileRecorder:
         names = [node.name for node in nodes]
         self._sent = CaptureWriter(folder / "sent.pcapng", names, "as sent", nodes)
         self._delivered = CaptureWriter(folder / "delivered.pcapng", names, "as delivered", nodes)
-        self._acts: dict[tuple[Act, ...], int] = {}
+        self._acts: dict[tuple[FaultAct, ...], int] = {}
         self._comments: dict[tuple[object, ...], bytes] = {}
         self._pending = 0
         self._ledger.parts.append(ledger_format.MAGIC)
@@ -56,14 +57,14 @@ class FileRecorder:
     def flow(self, number: int, path: PathState, label: str) -> None:
         self.note("flow", flow=number, path=path.name, label=label)
 
-    def acts(self, acts: tuple[Act, ...]) -> int:
+    def acts(self, acts: tuple[FaultAct, ...]) -> int:
         number = self._acts.get(acts)
         if number is None:
             number = self._acts[acts] = len(self._acts) + 1
             self.note("acts", acts=number, list=[[fault, effect.value, reason] for fault, effect, reason in acts])
         return number
 
-    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
+    def passed(self, path: PathState, flow: PathFlow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         size = len(frame)
         self._ledger.parts.append(
             _PACKET(
@@ -82,7 +83,7 @@ class FileRecorder:
         if self._pending > FLUSH_BYTES:
             self.flush()
 
-    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+    def decided(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, now: int) -> None:
         decision = (
             ledger_format.DROPPED
             if transit.dropped
@@ -99,7 +100,7 @@ class FileRecorder:
         decision = ledger_format.LATER | (ledger_format.DROPPED if transit.dropped else ledger_format.WAITING)
         self._put_down(path, transit.flow, transit.packet_id, transit, decision)
 
-    def _put_down(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, decision: int) -> int:
+    def _put_down(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, decision: int) -> int:
         """One PACKET record; returns the number of its acts."""
         acts = self.acts(transit.acts) if transit.acts else 0
         original, packet = transit.original.frame, transit.packet

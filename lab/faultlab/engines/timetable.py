@@ -11,7 +11,7 @@ from typing import Any
 
 from faultlab.faults import Fault, fault_from_json, fault_to_json
 
-Change = tuple[int, str, tuple[Fault, ...]]
+FaultChange = tuple[int, str, tuple[Fault, ...]]
 """When, on which path, and what is all that stands there from then on."""
 
 
@@ -19,8 +19,8 @@ class Timetable:
     """Changes to come, in the order of their times; those of one time in the order in which they were asked for."""
 
     def __init__(self) -> None:
-        self._changes: list[Change] = []
-        self._waiting: list[Change] = []
+        self._changes: list[FaultChange] = []
+        self._waiting: list[FaultChange] = []
         """Those whose time counts from the next packet."""
         self._seen = 0
         self.next: int | None = None
@@ -59,7 +59,7 @@ class Timetable:
         for _, path, faults in due:
             yield path, faults
 
-    def _plan(self, changes: list[Change]) -> None:
+    def _plan(self, changes: list[FaultChange]) -> None:
         self._changes = sorted(changes, key=lambda change: change[0])
         self.next = self._changes[0][0] if self._changes else None
 

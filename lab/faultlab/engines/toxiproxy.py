@@ -18,8 +18,8 @@ from faultlab.faults.toxics import toxic_words
 
 API_PORT = 8474
 CALL_SECONDS = 8.0
-Answer = dict[str, Any]
-Ask = Callable[[str, str, Any], Answer]
+ApiAnswer = dict[str, Any]
+ApiCall = Callable[[str, str, Any], ApiAnswer]
 """Carries (method, path, body) to where `call_here` answers it: into toxiproxy's own node."""
 NOT_REPRODUCIBLE = "toxiproxy's random choices follow no seed: this toxic hits other connections in another run"
 
@@ -55,7 +55,7 @@ class ToxiproxyEngine:
 
     name = "toxiproxy"
 
-    def __init__(self, ask: Ask, ledger: Notebook) -> None:
+    def __init__(self, ask: ApiCall, ledger: Notebook) -> None:
         self._ask = ask
         self._ledger = ledger
 
@@ -130,7 +130,7 @@ def _port(proxy: dict[str, Any]) -> int:
     return int(proxy["listen"].rpartition(":")[2])
 
 
-def call_here(method: str, path: str, body: Any = None) -> Answer:
+def call_here(method: str, path: str, body: Any = None) -> ApiAnswer:
     """Ask the toxiproxy of this network namespace: its answer's `status` and `text`. LabFailure where it gives none."""
     channel = http.client.HTTPConnection("127.0.0.1", API_PORT, timeout=CALL_SECONDS)
     try:

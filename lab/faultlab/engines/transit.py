@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from faultlab.engines.wire.receiver import Receiver
-from faultlab.faults.base import Decider, Effect, Fault
+from faultlab.faults.base import Decider, Effect, Fault, FaultAct
 from faultlab.faults.match import Selected
 from faultlab.network.packets import Packet
 from faultlab.network.sendings import Sending, Sendings
 
-Act = tuple[str, Effect, str]
-"""(fault id, what it did, why)"""
 Out = tuple[int, bytes]
 """(target node's index, frame)"""
 
@@ -21,10 +19,10 @@ class Recorder(Protocol):
     """Who writes down what the core decides. Node arguments are indices into the core's nodes."""
 
     def flow(self, number: int, path: PathState, label: str) -> None: ...
-    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
+    def passed(self, path: PathState, flow: PathFlow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         """Arrived, untouched and delivered in one step."""
 
-    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+    def decided(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, now: int) -> None:
         """Arrived, and touched by a fault or sent to wait. Told of the original, and of each copy that is dropped."""
 
     def decided_later(self, path: PathState, transit: Transit) -> None:
@@ -46,11 +44,11 @@ class Active:
     decider: Decider | None = None
 
 
-Step = tuple[Active, Selected | None, Decider]
+DecidingFault = tuple[Active, Selected | None, Decider]
 
 
 @dataclass(slots=True, eq=False)
-class Flow:
+class PathFlow:
     """One direction of one conversation on one path. `sendings` names its packets, in a replay.
 
     `receiver` is what its other end expects, on a path that is `watched`.
@@ -62,7 +60,7 @@ class Flow:
     ordinal: int = 0
     first_seq: int | None = None
     generation: int = -1
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DecidingFault, ...] = ()
     held: list[Transit] = field(default_factory=list)
     receiver: Receiver | None = None
 
@@ -79,9 +77,9 @@ class PathState:
     name: str
     source: int
     target: int
-    flows: dict[bytes, Flow] = field(default_factory=dict)
+    flows: dict[bytes, PathFlow] = field(default_factory=dict)
     active: tuple[Active, ...] = ()
-    backward: tuple[Step, ...] = ()
+    backward: tuple[DecidingFault, ...] = ()
     generation: int = 0
     plain: bool = True
     watched: bool = False
@@ -103,12 +101,12 @@ class Transit:
     original: Packet
     packet: Packet
     packet_id: int
-    flow: Flow
+    flow: PathFlow
     frame: bytes
     arrived: int
     due: int
     delay: int = 0
-    acts: tuple[Act, ...] = ()
+    acts: tuple[FaultAct, ...] = ()
     dropped: bool = False
     injected: bool = False
     overtakes: bool = False

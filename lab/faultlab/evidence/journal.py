@@ -8,10 +8,10 @@ from typing import Any
 
 from faultlab.errors import LabFailure
 
-Line = dict[str, Any]
+JournalLine = dict[str, Any]
 
 
-def read_journal(path: Path) -> list[Line]:
+def read_journal(path: Path) -> list[JournalLine]:
     """Every line; a last one that was cut short is left out. LabFailure where a line is no journal's."""
     try:
         lines = path.read_bytes().split(b"\n")

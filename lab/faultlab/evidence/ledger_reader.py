@@ -13,12 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from faultlab.faults.base import FaultAct
 from faultlab.errors import LabFailure
 from faultlab.evidence import ledger_format as form
 from faultlab.faults.base import Effect
 
-Act = tuple[str, Effect, str]
-"""(fault id, what it did, why)"""
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ class LedgerEntry:
     ordinal: int
     copy: int
     decision: int
-    acts: tuple[Act, ...]
+    acts: tuple[FaultAct, ...]
     arrived: int
     size: int
     payload_size: int
@@ -130,7 +129,7 @@ class _Reading:
     def __init__(self, data: mmap.mmap) -> None:
         self.ledger = Ledger()
         self._flows: dict[int, tuple[str, str]] = {}
-        self._acts: dict[int, tuple[Act, ...]] = {0: ()}
+        self._acts: dict[int, tuple[FaultAct, ...]] = {0: ()}
         self._open: dict[int, LedgerEntry] = {}
         self._faults: dict[str, FaultNote] = {}
         self._read(data)
@@ -188,7 +187,7 @@ class _Reading:
         if decision in (form.WAITING, form.INJECTED) or copy == 0:
             self._open.setdefault(number, entry)
 
-    def _amend(self, number: int, copy: int, decision: int, acts: tuple[Act, ...], delay: int) -> bool:
+    def _amend(self, number: int, copy: int, decision: int, acts: tuple[FaultAct, ...], delay: int) -> bool:
         """More was decided about a packet that waited. Returns whether that is all: a dropped copy has its own."""
         original = self._open[number]
         if decision == form.DROPPED:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from faultlab.evidence.gaps import Gaps
-from faultlab.evidence.journal import Line, read_journal
+from faultlab.evidence.journal import JournalLine, read_journal
 from faultlab.evidence.pcapng import Capture
 from faultlab.evidence.ledger_reader import Ledger, read_ledger
 
 
 @dataclass(frozen=True)
-class Workload:
+class WorkloadRecord:
     """What a client was told to do, as the checks need it. `target` is the node dialled; journals are file names.
 
     A server of the user's own leaves no journal, and nor does a client of theirs: the name is empty then. `status` is
@@ -42,9 +42,9 @@ class Evidence:
     """A run's folder, its workloads, and the toxics that were set (as toxiproxy said, with `set_t`, `cleared_t`)."""
 
     folder: Path
-    workloads: tuple[Workload, ...] = ()
+    workloads: tuple[WorkloadRecord, ...] = ()
     toxics: tuple[dict[str, Any], ...] = ()
-    _journals: dict[str, list[Line]] = field(default_factory=dict)
+    _journals: dict[str, list[JournalLine]] = field(default_factory=dict)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -74,7 +74,7 @@ class Evidence:
         file = self.folder / "end.json"
         return dict(json.loads(file.read_text())) if file.exists() else {}
 
-    def journal(self, name: str) -> list[Line]:
+    def journal(self, name: str) -> list[JournalLine]:
         """By its file's name."""
         if name not in self._journals:
             self._journals[name] = read_journal(self.folder / name)
@@ -85,18 +85,18 @@ class Evidence:
         lines = self.journal(name) if (self.folder / name).exists() else []
         return bool(lines) and (lines[-1]["op"], lines[-1]["phase"]) == ("journal", "ok")
 
-    def operations(self, workload: Workload) -> list[Line]:
+    def operations(self, workload: WorkloadRecord) -> list[JournalLine]:
         """The lines of a client's journal about its messages, datagrams or names; none where it never began."""
         if not (self.folder / workload.client_journal).exists():
             return []
         lines = self.journal(workload.client_journal)
         return [line for line in lines if line["op"] in ("message", "lookup", "resolve") and line["n"] is not None]
 
-    def last_words(self, workload: Workload) -> str:
+    def last_words(self, workload: WorkloadRecord) -> str:
         """The last line that a client printed; empty where it said nothing."""
         log = self.folder / "log" / f"{workload.name}.txt"
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         return lines[-1] if lines else ""
 
-    def of_kind(self, kind: str) -> tuple[Workload, ...]:
+    def of_kind(self, kind: str) -> tuple[WorkloadRecord, ...]:
         return tuple(workload for workload in self.workloads if workload.kind == kind)

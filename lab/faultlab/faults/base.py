@@ -49,6 +49,10 @@ class Effect(StrEnum):
     INJECTED = "injected"
 
 
+FaultAct = tuple[str, Effect, str]
+"""(fault id, what it did, why)"""
+
+
 @dataclass(frozen=True, slots=True)
 class DropPacket:
     """The packet ends here."""

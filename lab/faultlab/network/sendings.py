@@ -43,7 +43,7 @@ class Sending(NamedTuple):
         return text if self.times == 1 else f"{text} (sent for time {self.times})"
 
 
-class Fate(NamedTuple):
+class RecordedFate(NamedTuple):
     """What became of a sending in a recorded run: by which fault each copy was dropped, and whether another arrived."""
 
     dropped: Mapping[int, str]

@@ -17,6 +17,8 @@ MAX_NODES = 100
 MAX_NETWORKS = 256
 EPHEMERAL_PORTS = range(49152, 65536)
 """Ports that a node's kernel picks (RFC 6335, 6): they differ from run to run."""
+PathEnds = tuple[int, int]
+"""(source, target): a path, by its nodes' numbers."""
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NO_HOSTS: list[Block] = [
     ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")

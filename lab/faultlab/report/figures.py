@@ -18,7 +18,7 @@ MOST_POINTS = 5000
 CURVE_POINTS = 500
 COLOURS = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
 Floats = NDArray[np.float64]
-Trace = dict[str, Any]
+PlotTrace = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Window:
+class FaultSpan:
     """A fault, from when to when it stood, in seconds since the first packet."""
 
     told: str
@@ -76,7 +76,7 @@ class Delays:
 
 def sequence_figure(number: str, flow: str, ways: Sequence[Way]) -> Figure:
     """Where the stream stood when (as tcptrace's time-sequence graph), a plot for each direction above the other."""
-    traces: list[Trace] = []
+    traces: list[PlotTrace] = []
     layout: dict[str, Any] = {"xaxis": {"title": {"text": "seconds"}}, "annotations": []}
     left_out = 0
     for row, way in enumerate(ways):
@@ -108,9 +108,9 @@ def sequence_figure(number: str, flow: str, ways: Sequence[Way]) -> Figure:
     return Figure(f"sequence-{number}", f"Sequence over time: {flow}", says + _thinned(left_out), traces, layout)
 
 
-def times_figure(paths: Sequence[Delays], rtts: Sequence[tuple[str, Points]], windows: Sequence[Window]) -> Figure:
+def times_figure(paths: Sequence[Delays], rtts: Sequence[tuple[str, Points]], windows: Sequence[FaultSpan]) -> Figure:
     """One-way delay of each path and round trips by node against time; while a fault stood, the ground is shaded."""
-    traces: list[Trace] = []
+    traces: list[PlotTrace] = []
     left_out = 0
     for index, path in enumerate(paths):
         points = Points(path.seconds, path.measured_ms)
@@ -135,7 +135,7 @@ def times_figure(paths: Sequence[Delays], rtts: Sequence[tuple[str, Points]], wi
 
 def cdf_figure(paths: Sequence[Delays]) -> Figure:
     """For each path, the share of its packets that took so long or less: as asked (dashed) and as measured."""
-    traces: list[Trace] = []
+    traces: list[PlotTrace] = []
     for index, path in enumerate(paths):
         for name, values, dash in (("asked", path.asked_ms, "dash"), ("measured", path.measured_ms, "solid")):
             if values is None:
@@ -168,7 +168,7 @@ def cumulative(values: Floats, most: int = CURVE_POINTS) -> Points:
     return Points(np.concatenate((ordered[:1], ordered[kept])), np.concatenate(([0.0], (kept + 1) / len(ordered))))
 
 
-def _trace(name: str, points: Points, look: dict[str, Any]) -> Trace:
+def _trace(name: str, points: Points, look: dict[str, Any]) -> PlotTrace:
     x, y = np.round(points.seconds, 6).tolist(), np.round(points.values, 4).tolist()
     return {"type": "scatter", "name": name, "x": x, "y": y, **look}
 
@@ -188,7 +188,7 @@ def _name(path: str, top: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shade(window: Window) -> dict[str, Any]:
+def _shade(window: FaultSpan) -> dict[str, Any]:
     return {
         "type": "rect", "xref": "x", "yref": "paper", "x0": window.from_s, "x1": window.to_s, "y0": 0, "y1": 1,
         "fillcolor": "var(--stands)", "opacity": 0.35, "line": {"width": 0}, "layer": "below",

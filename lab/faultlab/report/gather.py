@@ -15,7 +15,7 @@ import numpy as np
 from faultlab.analysis.build_ladder import Keep, Messages, Pair, build_ladder, pairs
 from faultlab.analysis.conversations import Conversations
 from faultlab.analysis.flow_facts import FlowFacts
-from faultlab.analysis.ladder import Gap, Ladder, Standing, Step, chosen
+from faultlab.analysis.ladder import Gap, Ladder, StandingFault, Step, chosen
 from faultlab.analysis.paths import PathFacts, path_facts
 from faultlab.analysis.pointers import Pointers
 from faultlab.analysis.remarks import remarks
@@ -25,7 +25,7 @@ from faultlab.checks.result_file import RESULT, read_result
 from faultlab.checks.run_result import RunResult
 from faultlab.errors import UsageError
 from faultlab.faults.base import Effect
-from faultlab.report.figures import Window, cdf_figure, sequence_figure, times_figure
+from faultlab.report.figures import FaultSpan, cdf_figure, sequence_figure, times_figure
 from faultlab.report.inspect_text import largest, reset_by
 from faultlab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from faultlab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
@@ -127,7 +127,7 @@ def _faults(subject: Subject, ladders: Sequence[Ladder]) -> Iterator[FaultTold]:
         for fault, effect, _ in entry.acts:
             did.setdefault(fault, Counter())[effect] += 1
             first.setdefault(fault, []).append(entry.packet)
-    on_paths = [Standing(one.id, one.path, one.description, one.from_ns, one.to_ns) for one in subject.faults]
+    on_paths = [StandingFault(one.id, one.path, one.description, one.from_ns, one.to_ns) for one in subject.faults]
     known = {one.fault for one in on_paths}
     toxics = dict.fromkeys(one for ladder in ladders for one in ladder.faults if one.fault not in known)
     for one in (*on_paths, *toxics):
@@ -138,7 +138,7 @@ def _faults(subject: Subject, ladders: Sequence[Ladder]) -> Iterator[FaultTold]:
         yield FaultTold(one.path, one.describe, _stood(one), told or "touched no packet", packets)
 
 
-def _stood(fault: Standing) -> str:
+def _stood(fault: StandingFault) -> str:
     begin = "from the start" if fault.from_ns <= 0 else f"from {fault.from_ns / 1e9:.2f} s"
     return f"{begin}, to the end" if fault.to_ns is None else f"{begin} to {fault.to_ns / 1e9:.2f} s"
 
@@ -243,9 +243,9 @@ def _figures(
             yield cdf_figure(arrived)
 
 
-def _window(fault: Standing, end_ns: int) -> Window:
+def _window(fault: StandingFault, end_ns: int) -> FaultSpan:
     until = end_ns if fault.to_ns is None else min(fault.to_ns, end_ns)
-    return Window(f"{fault.describe} on {fault.path}", max(0, fault.from_ns) / 1e9, until / 1e9)
+    return FaultSpan(f"{fault.describe} on {fault.path}", max(0, fault.from_ns) / 1e9, until / 1e9)
 
 
 def _tables(paths: Sequence[PathFacts], flows: Sequence[FlowFacts]) -> Iterator[Table]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from faultlab.analysis.conversations import Conversations
 from faultlab.analysis.paths import PathFacts
-from faultlab.analysis.streams import Stream
+from faultlab.analysis.streams import SentStream
 from faultlab.analysis.subject import Side, Subject
 from faultlab.captures.columns import I32, I64, Flags
 from faultlab.captures.tcp_marks import Mark
@@ -65,7 +65,7 @@ def course(subject: Subject, flows: Conversations, conversation: Conversation, p
     return Course(ways, tuple(trip for trip in trips if len(trip[1])))
 
 
-def _round_trips(stream: Stream) -> Points:
+def _round_trips(stream: SentStream) -> Points:
     over_ns, took_ns = stream.round_trips
     return Points.of(over_ns / 1e9, took_ns / 1e6)
 
@@ -104,7 +104,7 @@ def _path(sent: Side, places: I64, nodes: tuple[str, ...]) -> str:
     return f"{nodes[sent.source[places[0]]]}->{nodes[sent.target[places[0]]]}"
 
 
-def _way(path: str, stream: Stream, is_lost: Flags) -> Way:
+def _way(path: str, stream: SentStream, is_lost: Flags) -> Way:
     seconds, start, lost = stream.sent_ns / 1e9, stream.start, is_lost[stream.places]
     anew, again = stream.says & ~stream.again, stream.again
     return Way(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from faultlab.errors import LabFailure
-from faultlab.evidence.journal import Line
+from faultlab.evidence.journal import JournalLine
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.scenario.model import Scenario, parse_scenario
 
@@ -92,7 +92,7 @@ def measure(evidence: Evidence, protocol: str, loss_percent: float) -> Measured:
     )
 
 
-def _taken(sent: dict[str, Line], arrivals: list[Line]) -> dict[int, float]:
+def _taken(sent: dict[str, JournalLine], arrivals: list[JournalLine]) -> dict[int, float]:
     """Message -> ms until it first arrived."""
     taken: dict[int, float] = {}
     for line in arrivals:

@@ -35,28 +35,28 @@ from faultlab.network.sendings import STREAM, Place, Sending, Sendings
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 
-Sent = tuple[str, str, Sending]
+RecordedPacket = tuple[str, str, Sending]
 """(path, flow, the packet in that flow)"""
-Drop = tuple[str, str, Sending, int]
+RecordedDrop = tuple[str, str, Sending, int]
 """(path, flow, the packet in that flow, copy)"""
 
 
 @dataclass(frozen=True)
-class Traffic:
+class RecordedTraffic:
     """What a run's nodes sent, and what of it was dropped, by which fault; with its number in its flow, from 1.
 
     `arrived` is what at least one copy went on of, `doubled` what had several.
     """
 
-    sent: frozenset[Sent]
-    dropped: Mapping[Drop, str]
-    ordinals: Mapping[Drop, int]
-    arrived: frozenset[Sent] = frozenset()
-    doubled: frozenset[Sent] = frozenset()
+    sent: frozenset[RecordedPacket]
+    dropped: Mapping[RecordedDrop, str]
+    ordinals: Mapping[RecordedDrop, int]
+    arrived: frozenset[RecordedPacket] = frozenset()
+    doubled: frozenset[RecordedPacket] = frozenset()
 
-    def orders(self, drops: Collection[Drop]) -> str:
+    def orders(self, drops: Collection[RecordedDrop]) -> str:
         """These of the drops, for the wire to make again: JSON of (path, flow, sending, fate)."""
-        fates: defaultdict[Sent, dict[int, str]] = defaultdict(dict)
+        fates: defaultdict[RecordedPacket, dict[int, str]] = defaultdict(dict)
         for drop in sorted(drops):
             fates[drop[:3]][drop[3]] = self.dropped[drop]
         copies = Counter(drop[:3] for drop in self.dropped)
@@ -91,7 +91,7 @@ def replay(folder: Path, options: RunOptions) -> RunResult:
     return keep(replace(result, checks=checks, verdict=worst(check.verdict for check in checks)))
 
 
-def compare(recorded: Traffic, again: Traffic, name: str) -> CheckResult:
+def compare(recorded: RecordedTraffic, again: RecordedTraffic, name: str) -> CheckResult:
     """A drop that found no packet to hit: then the applications sent other packets than in the recorded run `name`."""
     missing, unsent, single = [], [], []
     for drop in sorted(recorded.dropped):
@@ -117,7 +117,7 @@ def compare(recorded: Traffic, again: Traffic, name: str) -> CheckResult:
     return conclude("replay", summary, unclear=missing, notes=[*unsent, *single])
 
 
-def traffic(folder: Path, recorded: Traffic | None = None) -> Traffic:
+def traffic(folder: Path, recorded: RecordedTraffic | None = None) -> RecordedTraffic:
     """Dropped is every packet that a fault dropped; not those in whose place a fault forged another.
 
     A segment is known by its first byte where it was dropped; in a replay of what was `recorded`, by those of that run.
@@ -142,7 +142,7 @@ def traffic(folder: Path, recorded: Traffic | None = None) -> Traffic:
     }
     copies = Counter(entry.packet for entry in dropped)
     whole = ledger.by_packet
-    return Traffic(
+    return RecordedTraffic(
         frozenset(name for sent in names.values() for name in sent),
         {drop: _dropper(entry) for drop, entry in named.items()},
         {drop: entry.ordinal for drop, entry in named.items()},
@@ -152,7 +152,7 @@ def traffic(folder: Path, recorded: Traffic | None = None) -> Traffic:
 
 
 @as_given()
-def recorded_traffic(folder: Path) -> Traffic:
+def recorded_traffic(folder: Path) -> RecordedTraffic:
     """`traffic` of a run that the user named. UsageError where its evidence can't be read, or is damaged."""
     return traffic(folder)
 
@@ -170,7 +170,7 @@ def _places(evidence: Evidence, wanted: Collection[int]) -> dict[int, tuple[str,
     return found
 
 
-def _names(evidence: Evidence, known: Iterable[tuple[str, str, Place]]) -> dict[int, tuple[Sent, ...]]:
+def _names(evidence: Evidence, known: Iterable[tuple[str, str, Place]]) -> dict[int, tuple[RecordedPacket, ...]]:
     """What each packet was, by its number in the run."""
     places: defaultdict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
     for path, flow, place in known:

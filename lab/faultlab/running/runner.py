@@ -22,13 +22,20 @@ from faultlab.checks.result_file import keep
 from faultlab.checks.run_result import RunResult
 from faultlab.engines.registry import link_engine
 from faultlab.errors import LabError, MissingCapability, UsageError, of_system
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 from faultlab.faults import Fault
 from faultlab.lab.lab import Lab, end_word, new_folder, quiet
 from faultlab.network import standard_lab
 from faultlab.runtimes.children import for_owner
-from faultlab.scenario.model import CommandWorkload, DnsWorkload, PlacedToxic, Scenario, TcpWorkload, UdpWorkload
-from faultlab.scenario.model import Workload as ScenarioWorkload
+from faultlab.scenario.model import (
+    CommandWorkload,
+    DnsWorkload,
+    PlacedToxic,
+    Scenario,
+    TcpWorkload,
+    UdpWorkload,
+    Workload,
+)
 from faultlab.scenario.timeline import Moment, Steps, moments, timelines
 
 FIRST_SOURCE_PORT = 20_000
@@ -222,7 +229,7 @@ class _Story:
         self._inside: str = facts["evidence_inside"]
         self._paths: list[str] = []
         self._toxics: list[tuple[PlacedToxic, dict[str, Any]]] = []
-        self.workloads: tuple[Workload, ...] = ()
+        self.workloads: tuple[WorkloadRecord, ...] = ()
 
     @property
     def toxics(self) -> tuple[dict[str, Any], ...]:
@@ -311,16 +318,16 @@ class _Story:
 
     # -- workloads -----------------------------------------------------------------------------------------------------
 
-    def _command(self, number: int, one: ScenarioWorkload) -> tuple[Workload, list[str]]:
+    def _command(self, number: int, one: Workload) -> tuple[WorkloadRecord, list[str]]:
         """What the checks need to know of a workload, and the client's command line."""
         name = f"{one.kind}-client-{number + 1}"
         if isinstance(one, CommandWorkload):
             addresses = {node: facts["ipv4"] for node, facts in self._nodes.items()}
-            known = Workload(name, one.kind, "", "", one.source, "", 0, "", None, 0, 0, None)
+            known = WorkloadRecord(name, one.kind, "", "", one.source, "", 0, "", None, 0, 0, None)
             return known, one.argv(addresses)
         source_port = FIRST_SOURCE_PORT + PORTS_PER_WORKLOAD * number
         journal = f"journal-{name}.jsonl"
-        workload = Workload(
+        workload = WorkloadRecord(
             name=name,
             kind=one.kind,
             client_journal=journal,

@@ -20,7 +20,7 @@ from faultlab.checks.base import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.errors import LabFailure
 from faultlab.faults import KINDS, Effect
-from faultlab.running.replay import Drop, Traffic, read_run, recorded_traffic
+from faultlab.running.replay import RecordedDrop, RecordedTraffic, read_run, recorded_traffic
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 from faultlab.yaml_file import parse_yaml
@@ -79,7 +79,7 @@ def shrink(folder: Path, options: RunOptions, say: Callable[[str], None]) -> Shr
             raise LabFailure(f"{folder}: the run did not fail again with the same drops, so there is nothing to shrink")
         say(f"fails again: {', '.join(sorted(target))}; {len(everything)} drops, {len(trials.others)} other faults")
 
-        def fails(entries: Sequence[FaultFields], drops: Sequence[Drop]) -> bool:
+        def fails(entries: Sequence[FaultFields], drops: Sequence[RecordedDrop]) -> bool:
             found = bool(target & _failing(trials.run(entries, drops)))
             say(f"run {trials.runs}: {len(drops)} drops, {len(entries)} other faults: {'fails' if found else 'passes'}")
             return found
@@ -100,7 +100,7 @@ def _failing(result: RunResult) -> set[str]:
 class _Trials:
     """Runs of one scenario with other faults, and only the drops that are asked for."""
 
-    def __init__(self, scenario: Scenario, options: RunOptions, file: Path, recorded: Traffic) -> None:
+    def __init__(self, scenario: Scenario, options: RunOptions, file: Path, recorded: RecordedTraffic) -> None:
         self._data: dict[str, Any] = parse_yaml(scenario.source, scenario.name).data
         self._name = scenario.name
         self._options = options
@@ -113,7 +113,7 @@ class _Trials:
     def text(self, entries: Sequence[FaultFields]) -> str:
         return yaml.safe_dump({**self._data, "faults": list(entries)}, sort_keys=False, width=120)
 
-    def run(self, entries: Sequence[FaultFields], drops: Sequence[Drop]) -> RunResult:
+    def run(self, entries: Sequence[FaultFields], drops: Sequence[RecordedDrop]) -> RunResult:
         self.runs += 1
         self._file.write_text(self._recorded.orders(drops))
         return run(parse_scenario(self.text(entries), self._name), replace(self._options, forced_drops=self._file))
@@ -130,7 +130,7 @@ def drops_only(entry: FaultFields) -> bool:
     return all(name in KINDS and KINDS[name].leaves == {Effect.DROPPED} for name in entry if name not in TIMING)
 
 
-def as_entry(drop: Drop, ordinal: int) -> FaultFields:
+def as_entry(drop: RecordedDrop, ordinal: int) -> FaultFields:
     """One packet, named so that another run has it too: TCP's by its bytes, others by their number in their flow."""
     path, flow, sending, _ = drop
     match: FaultFields = {}

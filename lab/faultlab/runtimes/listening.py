@@ -78,7 +78,7 @@ def troubles(ports: Sequence[str], reach: Sequence[Sequence[str]]) -> dict[str, 
     return why
 
 
-class Patience:
+class ListenDeadline:
     """How long a server's ports are waited for; times in seconds of time.monotonic()."""
 
     def __init__(self, seconds: float, now: float | None = None) -> None:

@@ -236,7 +236,7 @@ AnyWorkload = Annotated[
     ),
 ]
 
-Check = tuple[str, dict[str, Any]]
+NamedCheck = tuple[str, dict[str, Any]]
 """Name and options, as `faultlab.checks.run_check` takes them."""
 ALWAYS = ("fault_seen", "finished", "ledger")
 """Checks of every run: proof that the faults were there, and that ledger and captures tell the same story."""
@@ -244,7 +244,7 @@ CHOICE = tuple(name for name in CHECKS if name not in ALWAYS)
 """Checks that a scenario may ask for."""
 
 
-def _check(value: Any) -> Check:
+def _check(value: Any) -> NamedCheck:
     """`ordering`, or `{handshake: {at_least: 1s}}`; options are checked here, so that a bad one starts nothing."""
     if isinstance(value, str):
         value = {value: {}}
@@ -282,7 +282,7 @@ class Scenario(ScenarioModel):
     server: OwnServer | None = None
     workloads: Annotated[tuple[AnyWorkload, ...], Field(alias="workload", min_length=1, max_length=20)]
     entries: Annotated[tuple[AnyEntry, ...], Field(alias="faults", max_length=100)] = ()
-    checks: Annotated[tuple[Annotated[Check, BeforeValidator(_check)], ...], Field(min_length=1, max_length=20)]
+    checks: Annotated[tuple[Annotated[NamedCheck, BeforeValidator(_check)], ...], Field(min_length=1, max_length=20)]
     source: Annotated[str, Field(exclude=True)] = ""
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faultlab.analysis.ladder import Arrival, Deed, Fate, Ladder, Standing, Step
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Ladder, StandingFault, Step
 from faultlab.faults.base import Effect
 
 MS = 1_000_000
@@ -27,5 +27,5 @@ def step(
     return Step(at, sender, receiver, frame, frame, f"tcp {ends}", "tcp", what, fields.pop("holds", ""), **fields)  # type: ignore[arg-type]
 
 
-def ladder(*steps: Step, faults: tuple[Standing, ...] = (), unknown: str = "") -> Ladder:
+def ladder(*steps: Step, faults: tuple[StandingFault, ...] = (), unknown: str = "") -> Ladder:
     return Ladder("client", "server", 1_700_000_000_000_000_000, steps, faults, unknown)

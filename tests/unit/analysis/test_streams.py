@@ -8,7 +8,7 @@ from faultlab.analysis.conversations import Conversations
 from faultlab.analysis.flow_facts import FlowFacts
 from faultlab.analysis.subject import open_subject
 from faultlab.checks import run_check
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 from faultlab.faults import Drop, Fault, Latency, Match
 
 from tests.support.virtual_wire import ACK, CLIENT, MS, PSH, SYN, TCP_SERVER, TO_TCP, tcp
@@ -77,7 +77,7 @@ def test_a_handshake_is_what_the_check_says(tmp_path: Path) -> None:
     faults = (BACK, Drop(match=Match(tcp="syn+ack", which=1))), (BACK, Latency(delay_ms=50))
     facts, _ = flow(tmp_path, again, *faults)
     assert facts.handshake_ns == 53 * MS
-    workload = Workload("tcp-1", "tcp", "", "", "client", "tcp-server", 8082, "tcp", "length2", 0, 1, 20_000)
+    workload = WorkloadRecord("tcp-1", "tcp", "", "", "client", "tcp-server", 8082, "tcp", "length2", 0, 1, 20_000)
     assert run_check("handshake", {}, Evidence(tmp_path, (workload,))).summary.startswith("0.053 s")
 
 

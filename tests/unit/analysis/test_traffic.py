@@ -8,7 +8,7 @@ import pytest
 from faultlab.analysis.capture_tail import CaptureTail, Seen
 from faultlab.analysis.counts import Counts
 from faultlab.analysis.traffic import Traffic
-from faultlab.checks.retransmissions import Count, judge
+from faultlab.checks.retransmissions import RetransmissionBounds, judge
 from faultlab.evidence.run_evidence import Evidence
 
 from tests.support.virtual_wire import ACK, CLIENT, FIN, FROM_TCP, NODES, PSH, SYN, TCP_SERVER, TO_TCP, tcp, udp
@@ -53,7 +53,9 @@ def test_a_connection_is_its_opener_s(tmp_path: Path) -> None:
 def test_what_is_sent_again(again: list[bytes], count: int, tmp_path: Path) -> None:
     paths = counted(tmp_path, [*OPENED, *DATA, *again]).paths
     assert paths[TO_TCP].retransmissions == count
-    assert judge(Evidence(tmp_path), Count(at_least=count, at_most=count)).verdict == "PASS", "as the check counts"
+    assert judge(Evidence(tmp_path), RetransmissionBounds(at_least=count, at_most=count)).verdict == "PASS", (
+        "as the check counts"
+    )
 
 
 def test_the_ports_of_an_old_connection_used_again_are_a_new_one(tmp_path: Path) -> None:
@@ -81,4 +83,4 @@ def test_a_fragment_of_a_segment_is_no_segment(tmp_path: Path) -> None:
     for number, frame in enumerate(parts):
         frame[20:22] = (number * 6 | 0x2000).to_bytes(2)
     assert counted(tmp_path, [*OPENED, *map(bytes, parts)]).paths[TO_TCP].retransmissions == 0
-    assert judge(Evidence(tmp_path), Count(at_most=0)).verdict == "PASS"
+    assert judge(Evidence(tmp_path), RetransmissionBounds(at_most=0)).verdict == "PASS"

@@ -3,11 +3,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from faultlab.captures.stream import Stream
+from faultlab.captures.stream import StreamCoverage
 
 
-def taken(*parts: tuple[int, int]) -> Stream:
-    stream = Stream()
+def taken(*parts: tuple[int, int]) -> StreamCoverage:
+    stream = StreamCoverage()
     stream.begin(0)
     for seq, size in parts:
         stream.take(seq, size, fin=False)
@@ -41,7 +41,7 @@ def test_in_any_order_and_over_the_wrap(seed: int) -> None:
     draw = Random(seed)
     start = draw.choice([1000, (1 << 32) - 500])
     pieces = [(draw.randrange(900), draw.randrange(1, 100)) for _ in range(30)]
-    stream, bytes_seen = Stream(), set[int]()
+    stream, bytes_seen = StreamCoverage(), set[int]()
     stream.begin(start)
     for at, size in pieces:
         stream.take((start + at) & 0xFFFFFFFF, size, fin=False)

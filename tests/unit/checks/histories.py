@@ -12,18 +12,18 @@ from typing import Any
 
 from faultlab.engines.recorder import FileRecorder
 from faultlab.engines.wire.core import Core
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 from faultlab.faults import Fault
 
 from tests.support.virtual_wire import ACK, CLIENT, MS, NODES, PSH, SYN, TCP_SERVER, UDP_SERVER, tcp, udp
 
 PORT = 20_000
 CLIENT_JOURNAL = "journal-tcp-client-1.jsonl"
-TCP = Workload(
+TCP = WorkloadRecord(
     "tcp-client-1", "tcp", CLIENT_JOURNAL, "journal-tcp-server.jsonl", "client", "tcp-server", 8082, "tcp",
     "length2", 5, 1, PORT, status=0,
 )  # fmt: skip
-UDP = Workload(
+UDP = WorkloadRecord(
     "udp-client-1", "udp", "journal-udp-client-1.jsonl", "journal-udp-server.jsonl", "client", "udp-server", 41_234,
     "udp", None, 5, 1, PORT, status=0,
 )  # fmt: skip

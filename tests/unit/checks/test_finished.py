@@ -9,7 +9,7 @@ import pytest
 from faultlab.checks import CheckResult, run_check
 from faultlab.engines.recorder import FileRecorder
 from faultlab.engines.wire.core import Core
-from faultlab.evidence.run_evidence import Evidence, Workload
+from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
 
 from tests.support.virtual_wire import MS, NODES, udp
 from tests.unit.checks.histories import MESSAGES, TCP, UDP, line, record, write_journal
@@ -25,7 +25,9 @@ def sent(number: int, phase: str | None = "ok") -> Lines:
     return begun + [line("message", phase, n=n, data=MESSAGES[n], why="why") for n in range(number) if phase]
 
 
-def judged(folder: Path, workload: Workload, lines: Lines, *, end: str | None = "ok", may_end: bool = False) -> str:
+def judged(
+    folder: Path, workload: WorkloadRecord, lines: Lines, *, end: str | None = "ok", may_end: bool = False
+) -> str:
     record(folder, [udp(MESSAGES[0])])
     (folder / "log").mkdir()
     (folder / "log" / f"{workload.name}.txt").write_text("first words\nlast words\n")
@@ -42,7 +44,7 @@ def told(result: CheckResult) -> str:
 @pytest.mark.parametrize("phase", ["ok", "unknown", "fail"])
 @pytest.mark.parametrize("workload", [TCP, UDP])
 def test_a_client_that_did_its_work_has_finished_whatever_the_network_did(
-    workload: Workload, phase: str, tmp_path: Path
+    workload: WorkloadRecord, phase: str, tmp_path: Path
 ) -> None:
     """Its status 1 says that something failed, which is the experiment."""
     done = replace(workload, status=0 if phase == "ok" else 1)
@@ -69,7 +71,7 @@ def test_a_client_that_did_its_work_has_finished_whatever_the_network_did(
     ],
 )  # fmt: skip
 def test_what_did_not_finish_proves_nothing(
-    workload: Workload, lines: Lines, end: str | None, said: str, tmp_path: Path
+    workload: WorkloadRecord, lines: Lines, end: str | None, said: str, tmp_path: Path
 ) -> None:
     found = judged(tmp_path, workload, lines, end=end)
     assert found.startswith(f"INCONCLUSIVE: {workload.name} {said}")
@@ -104,7 +106,7 @@ def test_the_time_out_is_told(tmp_path: Path) -> None:
     ("check", "workload", "op"),
     [("healed", UDP, "message"), ("dns", NAMES, "resolve"), ("pool", NAMES, "job")],
 )
-def test_what_has_no_outcome_is_not_answered(check: str, workload: Workload, op: str, tmp_path: Path) -> None:
+def test_what_has_no_outcome_is_not_answered(check: str, workload: WorkloadRecord, op: str, tmp_path: Path) -> None:
     """The client was killed after its second operation: what became of that one, nobody knows."""
     record(tmp_path, [udp(MESSAGES[0])])
     fields = {"name": "tcp-server", "addresses": ["10.77.0.3"]}

@@ -12,9 +12,9 @@ from faultlab.report.figures import (
     CURVE_POINTS,
     MOST_POINTS,
     Delays,
+    FaultSpan,
     Points,
     Way,
-    Window,
     cdf_figure,
     cumulative,
     sequence_figure,
@@ -60,7 +60,7 @@ def test_each_direction_has_a_plot_of_its_own_and_one_legend() -> None:
 
 
 def test_times_shade_the_faults() -> None:
-    figure = times_figure([SLOW], [("client", Points.of([1], [10]))], [Window("loss 10%", 0.5, 1.5)])
+    figure = times_figure([SLOW], [("client", Points.of([1], [10]))], [FaultSpan("loss 10%", 0.5, 1.5)])
     (shape,) = figure.layout["shapes"]
     assert (shape["x0"], shape["x1"]) == (0.5, 1.5)
     assert names(figure) == ["one way, client->server", "round trip, client"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faultlab.analysis.ladder import Ladder, Standing
+from faultlab.analysis.ladder import Ladder, StandingFault
 from faultlab.analysis.subject import open_subject
 from faultlab.checks import run_check
 from faultlab.checks.base import CheckResult, Finding, Verdict
@@ -80,7 +80,7 @@ def test_a_fault_that_did_nothing_says_so(tmp_path: Path) -> None:
 def test_that_a_toxic_was_set_proves_nothing(tmp_path: Path) -> None:
     """A toxiproxy that did nothing leaves the same ledger as one that did: the page must not call it proven."""
     record(tmp_path, datagrams([b"one"]))
-    toxic = Standing("slicer_upstream_0", "toxiproxy:8082", "toxic slicer upstream", 0, None)
+    toxic = StandingFault("slicer_upstream_0", "toxiproxy:8082", "toxic slicer upstream", 0, None)
     (told,) = gather._faults(open_subject(tmp_path), [Ladder("client", "toxiproxy", 0, (), (toxic,))])
     assert (told.asked, told.packets) == ("toxic slicer upstream", ())
     assert told.did == "not in the ledger: whether toxiproxy did it, the check fault seen says"

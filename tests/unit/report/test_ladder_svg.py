@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from xml.etree import ElementTree
 
-from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, StandingFault, Step
 from faultlab.faults.base import Effect
 from faultlab.report.ladder_svg import LEFT, MIDDLE, RIGHT, fate_in_words, ladder_head, ladder_svg
 
@@ -94,8 +94,8 @@ def _forged() -> Step:
 
 def test_a_remark_names_the_fault_and_not_its_number() -> None:
     faults = (
-        Standing("f1", "client->server", "drop (tcp syn, which 1)", 0, None),
-        Standing("f2", "client->server", "cut 13", 0, None),
+        StandingFault("f1", "client->server", "drop (tcp syn, which 1)", 0, None),
+        StandingFault("f2", "client->server", "cut 13", 0, None),
     )
     said = ("repeats frame 1, which f1 dropped", "repeats frame 1, which f2 changed")
     (one,) = steps(drawn(ladder(step(2, 1, "data 1..2 (1 B)", remarks=said), faults=faults)))
@@ -122,7 +122,7 @@ def test_a_pause_and_a_gap_are_named() -> None:
 
 
 def test_the_wire_is_shaded_while_a_fault_stands() -> None:
-    stood = Standing("f1", "client->server", "loss 10%", 5 * MS, 15 * MS)
+    stood = StandingFault("f1", "client->server", "loss 10%", 5 * MS, 15 * MS)
     svg = drawn(ladder(step(1, 0, "one"), step(2, 10, "two"), step(3, 20, "three"), faults=(stood,)))
     (band,) = [one for one in svg.iter(f"{SVG}rect") if one.get("class") == "stands"]
     tops = [float(one.get("data-top", "")) for one in steps(svg)]
@@ -138,7 +138,9 @@ def test_words_never_overlap() -> None:
 
 def test_markup_in_names_is_text() -> None:
     evil = "</text><script>alert(1)</script>"
-    model = Ladder(evil, evil + "2", 0, (step(1, 0, evil, remarks=(evil,)),), (Standing("f1", evil, evil, 0, None),))
+    model = Ladder(
+        evil, evil + "2", 0, (step(1, 0, evil, remarks=(evil,)),), (StandingFault("f1", evil, evil, 0, None),)
+    )
     assert "<script" not in ladder_head(model) + ladder_svg(model, model.steps)
     drawn(model)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, Standing, Step
+from faultlab.analysis.ladder import Arrival, Deed, Fate, Gap, Ladder, StandingFault, Step
 from faultlab.faults.base import Effect
 from faultlab.report.ladder_text import ASCII, UNICODE, Symbols, ladder_text, symbols_for
 
@@ -146,7 +146,7 @@ def test_of_a_capture_from_elsewhere_there_is_no_wire_and_the_reason() -> None:
 
 
 def test_faults_stand_above_with_where_and_when() -> None:
-    fault = Standing("f1", "server->client", "loss 5%", -3 * MS, 1_090 * MS)
+    fault = StandingFault("f1", "server->client", "loss 5%", -3 * MS, 1_090 * MS)
     lines = [line.plain for line in ladder_text(ladder(step(1, 0, "SYN"), faults=(fault,)), [])]
     assert "fault f1: loss 5% on server->client, from the start to 1.09 s" in lines
 
@@ -165,7 +165,7 @@ def test_a_name_in_the_middle_is_not_written_over() -> None:
 
 
 def test_of_very_many_faults_the_first() -> None:
-    faults = tuple(Standing(f"f{number}", "a->b", "flap", 0, 1) for number in range(30))
+    faults = tuple(StandingFault(f"f{number}", "a->b", "flap", 0, 1) for number in range(30))
     lines = [line.plain for line in ladder_text(ladder(step(1, 0, "SYN"), faults=faults), [])]
     assert sum(line.startswith("fault") for line in lines) == 8
     assert "and 22 faults more" in lines

@@ -7,25 +7,29 @@ import json
 import pytest
 from faultlab.checks import Verdict
 from faultlab.network.sendings import Sending
-from faultlab.running.replay import Drop, Sent, Traffic, compare
+from faultlab.running.replay import RecordedDrop, RecordedPacket, RecordedTraffic, compare
 
 PATH, FLOW = "client->tcp-server", "tcp client:20000 -> tcp-server:8082"
 
 
-def drop(sending: Sending, copy: int = 0) -> Drop:
+def drop(sending: Sending, copy: int = 0) -> RecordedDrop:
     return PATH, FLOW, sending, copy
 
 
 BYTES, AGAIN = drop(Sending("bytes", 40)), drop(Sending("bytes", 40, 2))
 ACK, DATAGRAM = drop(Sending("ACK", 40)), drop(Sending("packet", 3))
-SYN: Sent = (PATH, FLOW, Sending("SYN", 0))
+SYN: RecordedPacket = (PATH, FLOW, Sending("SYN", 0))
 
 
-def traffic(*dropped: Drop, also: tuple[Sent, ...] = (SYN,), doubled: tuple[Sent, ...] = ()) -> Traffic:
+def traffic(
+    *dropped: RecordedDrop, also: tuple[RecordedPacket, ...] = (SYN,), doubled: tuple[RecordedPacket, ...] = ()
+) -> RecordedTraffic:
     """`also` arrived, and of `doubled` one copy of two."""
     sent = frozenset(one[:3] for one in dropped) | frozenset(also)
     arrived = frozenset((*also, *doubled))
-    return Traffic(sent | arrived, dict.fromkeys(dropped, "f1"), dict.fromkeys(dropped, 1), arrived, frozenset(doubled))
+    return RecordedTraffic(
+        sent | arrived, dict.fromkeys(dropped, "f1"), dict.fromkeys(dropped, 1), arrived, frozenset(doubled)
+    )
 
 
 def test_all_repeated() -> None:
@@ -51,14 +55,16 @@ def test_what_the_application_sent_then_and_not_now_is_unclear() -> None:
 
 
 @pytest.mark.parametrize("spared", [AGAIN, ACK])
-def test_what_was_sent_and_not_dropped_is_unclear_also_where_tcp_decides(spared: Drop) -> None:
+def test_what_was_sent_and_not_dropped_is_unclear_also_where_tcp_decides(spared: RecordedDrop) -> None:
     result = compare(traffic(BYTES, spared), traffic(BYTES, also=(SYN, spared[:3])), "r")
     assert result.verdict == Verdict.INCONCLUSIVE
     assert result.summary == f"{spared[2]} of {FLOW} on {PATH} was sent, and not dropped"
 
 
 @pytest.mark.parametrize(("missing", "lacking"), [(AGAIN, (SYN,)), (ACK, (BYTES[:3],))])
-def test_tcp_decides_nothing_about_what_the_application_never_sent(missing: Drop, lacking: tuple[Sent, ...]) -> None:
+def test_tcp_decides_nothing_about_what_the_application_never_sent(
+    missing: RecordedDrop, lacking: tuple[RecordedPacket, ...]
+) -> None:
     """A retransmission whose segment was not sent, an ACK whose connection was not opened: other traffic."""
     result = compare(traffic(missing), traffic(also=lacking), "r")
     assert result.verdict == Verdict.INCONCLUSIVE

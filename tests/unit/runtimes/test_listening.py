@@ -85,7 +85,7 @@ def test_a_wrong_listener_is_told_once_it_is_certain_and_one_that_is_late_never_
     )
 
     def told(steps: list[tuple[float, str]]) -> float | None:
-        patience = listening.Patience(20.0, now=0.0)
+        patience = listening.ListenDeadline(20.0, now=0.0)
         return next((at for at, text in steps if patience.ends({"tcp/9": text} if text else {}, at)), None)
 
     assert told([(at / 10, wrong) for at in range(300)]) == pytest.approx(listening.CERTAIN_SECONDS + 0.1)

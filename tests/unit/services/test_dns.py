@@ -17,9 +17,9 @@ import dns.query
 import dns.rcode
 import pytest
 from faultlab_services import dns_client
-from faultlab_services.dns_client import DnsWorkload
+from faultlab_services.dns_client import DnsClientOptions
 from faultlab_services.dns_resolver import ResolvConf, read_resolv_conf
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 
 from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, read_journal, until
 
@@ -34,7 +34,7 @@ def serve(start: Start, *faults: str, records: tuple[str, ...] = RECORDS) -> Ser
 def resolve(service: Service, journal: Path, *names: str, **changes: Any) -> int:
     """The client's exit code after resolving `names` at `service`."""
     settings = {"how": "resolve", "count": len(names), "timeout_s": 1.0, "retries": 0, **changes}
-    work = DnsWorkload(names=names, server=f"127.0.0.1:{service.port()}", **settings)
+    work = DnsClientOptions(names=names, server=f"127.0.0.1:{service.port()}", **settings)
     return asyncio.run(dns_client.run(work, journal, as_json=True))
 
 
@@ -47,7 +47,9 @@ def results(journal: Path) -> dict[str, Any]:
 def test_a_job_of_the_pool_waits_for_lookups(tmp_path: Path) -> None:
     """One thread, and names that nobody has to be asked for: each job is done, or said to have been stopped."""
     journal = tmp_path / "client.jsonl"
-    work = DnsWorkload(how="lookup", names=("localhost",), count=20, concurrency=20, pool_size=1, job_every_s=0.001)
+    work = DnsClientOptions(
+        how="lookup", names=("localhost",), count=20, concurrency=20, pool_size=1, job_every_s=0.001
+    )
     assert asyncio.run(dns_client.run(work, journal, as_json=True)) == 0
     jobs = read_journal(journal, "job")
     begun = [line["n"] for line in jobs if line["phase"] == "invoke"]
@@ -61,7 +63,9 @@ def test_a_pace_lies_between_two_beginnings(start: Start, tmp_path: Path) -> Non
     work = {"names": ("tcp-server",), "count": 4, "concurrency": 4, "pace_s": 0.02}
     service = serve(start)
     asyncio.run(
-        dns_client.run(DnsWorkload(how="resolve", server=f"127.0.0.1:{service.port()}", **work), journal, as_json=True)
+        dns_client.run(
+            DnsClientOptions(how="resolve", server=f"127.0.0.1:{service.port()}", **work), journal, as_json=True
+        )
     )
     begun = [line["t"] for line in read_journal(journal, "resolve", "invoke")]
     assert len(begun) == 4
@@ -204,7 +208,7 @@ def test_lookup_tells_failure_from_silence(tmp_path: Path, monkeypatch: pytest.M
         raise socket.gaierror({"gone": socket.EAI_NONAME, "mute": socket.EAI_AGAIN}[name], name)
 
     monkeypatch.setattr(socket, "getaddrinfo", fake)
-    work = DnsWorkload(how="lookup", names=("gone", "mute"), count=2)
+    work = DnsClientOptions(how="lookup", names=("gone", "mute"), count=2)
     assert asyncio.run(dns_client.run(work, tmp_path / "j", as_json=False)) == 1
     ends = {line["name"]: line["phase"] for line in read_journal(tmp_path / "j", "lookup") if line["phase"] != "invoke"}
     assert ends == {"gone": "fail", "mute": "unknown"}
@@ -222,7 +226,7 @@ def test_single_labels_take_the_search_domain(start: Start, tmp_path: Path, monk
     service = serve(start)
     conf = ResolvConf((("127.0.0.1", service.port()),), ("nowhere.lab", "lab"))
     monkeypatch.setattr(dns_client, "read_resolv_conf", lambda: conf)
-    work = DnsWorkload(how="resolve", names=("v4-only",), count=1, family="4")
+    work = DnsClientOptions(how="resolve", names=("v4-only",), count=1, family="4")
     assert asyncio.run(dns_client.run(work, tmp_path / "j", as_json=False)) == 0
     asked = [line["qname"] for line in service.journal("query", "invoke")]
     assert asked == ["v4-only.nowhere.lab.", "v4-only.lab."]
@@ -233,6 +237,6 @@ def test_what_makes_no_sense_is_refused() -> None:
         ({"server": "dns-server"}, "is not an address"),
         ({"server": "127.0.0.1", "source_port": 65000, "count": 500}, "no room"),
     ):
-        work = DnsWorkload(**{"how": "resolve", "names": ("a",), "count": 1, **changes})
-        with pytest.raises(UsageError, match=says):
+        work = DnsClientOptions(**{"how": "resolve", "names": ("a",), "count": 1, **changes})
+        with pytest.raises(ServiceUsageError, match=says):
             asyncio.run(dns_client.run(work, None, as_json=False))

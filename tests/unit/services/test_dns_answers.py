@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from faultlab_services import dns_client
-from faultlab_services.dns_client import DnsWorkload
+from faultlab_services.dns_client import DnsClientOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ def serving(answer: Answer) -> Iterator[str]:
             end.close()
 
 
-def ends(work: DnsWorkload) -> list[dict[str, Any]]:
+def ends(work: DnsClientOptions) -> list[dict[str, Any]]:
     """How each name ended, as journaled: none is left out."""
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "j"
@@ -110,7 +110,7 @@ def ends(work: DnsWorkload) -> list[dict[str, Any]]:
 
 
 def resolve(server: str, *names: str, timeout_s: float = 10.0) -> list[dict[str, Any]]:
-    work = DnsWorkload("resolve", names, len(names), server=server, timeout_s=timeout_s, retries=0)
+    work = DnsClientOptions("resolve", names, len(names), server=server, timeout_s=timeout_s, retries=0)
     return ends(work)
 
 
@@ -222,7 +222,7 @@ def test_no_name_ends_a_lookup(name: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", numeric)
-        odd, good = ends(DnsWorkload("lookup", (name, "127.0.0.1"), 2))
+        odd, good = ends(DnsClientOptions("lookup", (name, "127.0.0.1"), 2))
     assert odd["phase"] in ("ok", "fail")
     assert set(good["addresses"]) == {"127.0.0.1"}
 

@@ -1,7 +1,7 @@
 import dns.name
 import pytest
 from faultlab_services.dns_faults import FaultPlan, parse_fault
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 
 LAB = dns.name.from_text("lab.")
 HOST = dns.name.from_text("tcp-server.lab.")
@@ -35,7 +35,7 @@ def test_what_can_be_written() -> None:
     ],
 )
 def test_nonsense_is_named(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(ServiceUsageError, match=says):
         parse_fault(text)
 
 

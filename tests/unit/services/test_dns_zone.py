@@ -4,7 +4,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 from faultlab_services.dns_zone import Zone
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 
 RECORDS = {"tcp-server": ["10.77.0.2", "fd77::2"], "v4-only": ["10.77.0.3"], "a.b": ["10.77.0.4"], "empty": []}
 
@@ -108,5 +108,5 @@ def test_edns_is_answered_only_where_it_is_asked() -> None:
     ],
 )
 def test_bad_records_are_named(records: dict[str, list[str]], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(ServiceUsageError, match=says):
         Zone("lab", records)

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 import pytest
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.quantities import duration_s, share, size_bytes, size_range_bytes
 
 
@@ -47,5 +47,5 @@ def test_share() -> None:
     ],
 )
 def test_nonsense_is_named(parse: Callable[[str], object], text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(ServiceUsageError, match=says):
         parse(text)

@@ -2,7 +2,7 @@ import asyncio
 import socket
 
 import pytest
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.sockets import bound_sockets, client_socket, endpoint_text, parse_endpoint
 
 
@@ -26,7 +26,7 @@ def test_a_default_port(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "host", ":80", "host:", "host:http", "host:65536", "::1", "[::1]", "host:١"])
 def test_what_is_no_endpoint(text: str) -> None:
-    with pytest.raises(UsageError, match="is not HOST:PORT"):
+    with pytest.raises(ServiceUsageError, match="is not HOST:PORT"):
         parse_endpoint(text)
 
 

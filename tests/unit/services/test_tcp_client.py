@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 from faultlab_services import tcp_client
-from faultlab_services.errors import ServiceError, UsageError
+from faultlab_services.errors import ServiceError, ServiceUsageError
 from faultlab_services.framing import FRAMINGS, codec
 from faultlab_services.journal import digest
 from faultlab_services.messages import message
 from faultlab_services.raw_echo import GREETING
-from faultlab_services.tcp_client import TcpWorkload
+from faultlab_services.tcp_client import TcpClientOptions
 
 from .conftest import LOOPBACKS, PATIENCE_S, Start, read_journal, until
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def work(port: int, **changes: Any) -> TcpWorkload:
-    return TcpWorkload(**{"host": "127.0.0.1", "port": port, "framing": "length2", "messages": 5, **changes})
+def work(port: int, **changes: Any) -> TcpClientOptions:
+    return TcpClientOptions(**{"host": "127.0.0.1", "port": port, "framing": "length2", "messages": 5, **changes})
 
 
 def against(handler: Handler, journal: Path, **changes: Any) -> int:
@@ -230,7 +230,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_is() -> None:
         ({"framing": "raw", "sizes": (0, 10)}, "at least 1B"),
         ({"source_port": 65535, "connections": 2}, "no room for 2 connections"),
     ):
-        with pytest.raises(UsageError, match=says):
+        with pytest.raises(ServiceUsageError, match=says):
             asyncio.run(tcp_client.run(work(1, **changes), None, as_json=False))
 
 

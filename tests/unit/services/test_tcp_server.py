@@ -13,7 +13,7 @@ from faultlab_services.framing import FRAMINGS, codec
 from faultlab_services.journal import Journal, digest
 from faultlab_services.raw_echo import GREETING
 from faultlab_services.sockets import bound_sockets
-from faultlab_services.tcp_server import Limits, Listener, TcpServer
+from faultlab_services.tcp_server import FramedPort, Limits, TcpServer
 
 from .conftest import LOOPBACKS, PATIENCE_S, Service, Start, until
 
@@ -140,7 +140,7 @@ def test_answers_still_unsent_at_the_half_close_are_not_lost(monkeypatch: pytest
             return data
 
     async def main() -> bytes:
-        server = TcpServer([Listener("line", 0)], ["127.0.0.1"], Limits(), Journal(None, "tcp-server"))
+        server = TcpServer([FramedPort("line", 0)], ["127.0.0.1"], Limits(), Journal(None, "tcp-server"))
         [(where, _)] = await server.start()
         async with asyncio.timeout(PATIENCE_S):
             received = await read_late(int(where.rpartition(":")[2]))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from faultlab_services import udp_client
-from faultlab_services.errors import UsageError
+from faultlab_services.errors import ServiceUsageError
 from faultlab_services.journal import digest
 from faultlab_services.messages import message
-from faultlab_services.udp_client import UdpWorkload
+from faultlab_services.udp_client import UdpClientOptions
 
 from .conftest import LOOPBACKS, PATIENCE_S, Start, read_journal, until
 
@@ -101,7 +101,7 @@ def against(change: Change, journal: Path, late: Change = lambda n, data: [], **
 
         loop.add_reader(sock, receive)
         settings = {"messages": 5, "echo": True, "timeout_s": 0.3, **changes}
-        work = UdpWorkload(host="127.0.0.1", port=sock.getsockname()[1], **settings)
+        work = UdpClientOptions(host="127.0.0.1", port=sock.getsockname()[1], **settings)
         try:
             return await asyncio.wait_for(udp_client.run(work, journal, as_json=True), PATIENCE_S)
         finally:
@@ -187,7 +187,7 @@ def test_nobody_there_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    work = UdpWorkload(host="127.0.0.1", port=port, echo=True, messages=3, timeout_s=0.05)
+    work = UdpClientOptions(host="127.0.0.1", port=port, echo=True, messages=3, timeout_s=0.05)
     assert asyncio.run(udp_client.run(work, tmp_path / "j", as_json=True)) == 1
     assert json.loads(capsys.readouterr().out)["unknown"] == 3
     assert "Connection refused" in {line["why"] for line in read_journal(tmp_path / "j", "socket")}
@@ -198,13 +198,13 @@ def test_datagrams_leave_from_the_port_asked(start: Start, tmp_path: Path) -> No
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    work = UdpWorkload(host="127.0.0.1", port=service.port(), echo=True, source_port=port)
+    work = UdpClientOptions(host="127.0.0.1", port=service.port(), echo=True, source_port=port)
     assert asyncio.run(udp_client.run(work, None, as_json=False)) == 0
     until(lambda: bool(service.journal("datagram", "ok")))
     assert service.journal("datagram", "ok")[0]["peer"] == f"127.0.0.1:{port}"
 
 
 def test_too_large_a_datagram_is_refused() -> None:
-    work = UdpWorkload(host="127.0.0.1", port=9, echo=True, sizes=(1, 65508))
-    with pytest.raises(UsageError, match="at most 65507"):
+    work = UdpClientOptions(host="127.0.0.1", port=9, echo=True, sizes=(1, 65508))
+    with pytest.raises(ServiceUsageError, match="at most 65507"):
         asyncio.run(udp_client.run(work, None, as_json=False))

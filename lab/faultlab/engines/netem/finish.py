@@ -12,14 +12,15 @@ from heapq import merge
 from pathlib import Path
 
 from faultlab.engines.flow_names import FlowNames
-from faultlab.engines.netem.inference import NOTHING, Arrival, Ends, Fate, Sent, Setting, infer
+from faultlab.engines.netem.inference import NOTHING, DeliveredPacket, InferredFate, SentPacket, Setting, infer
 from faultlab.engines.netem.live import Live
 from faultlab.engines.netem.messages import Counters
 from faultlab.engines.recorder import FileRecorder
-from faultlab.engines.transit import Flow, PathState, Transit
+from faultlab.engines.transit import PathFlow, PathState, Transit
 from faultlab.evidence.files import read_packets
 from faultlab.faults.base import Effect
 from faultlab.network.packets import Packet
+from faultlab.network.topology import PathEnds
 
 SLACK_NS = 100_000
 """How far a capture's time may lie from the moment that the qdisc met the packet."""
@@ -30,14 +31,14 @@ class Timeline:
     """What each path had, and when. A change has a first and a last moment; between them either may be in force."""
 
     def __init__(self) -> None:
-        self._begins: dict[Ends, list[int]] = {}
-        self._changes: dict[Ends, list[tuple[int, Setting]]] = {}
+        self._begins: dict[PathEnds, list[int]] = {}
+        self._changes: dict[PathEnds, list[tuple[int, Setting]]] = {}
 
-    def change(self, ends: Ends, first: int, last: int, setting: Setting) -> None:
+    def change(self, ends: PathEnds, first: int, last: int, setting: Setting) -> None:
         self._begins.setdefault(ends, []).append(first - SLACK_NS)
         self._changes.setdefault(ends, [(0, NOTHING)]).append((last + SLACK_NS, setting))
 
-    def at(self, ends: Ends, time: int) -> tuple[Setting, ...]:
+    def at(self, ends: PathEnds, time: int) -> tuple[Setting, ...]:
         """What the path may have had at that time, the newest first."""
         changes = self._changes.get(ends)
         if changes is None:
@@ -56,7 +57,7 @@ class Run:
 
     live: Live
     timeline: Timeline
-    counters: Mapping[Ends, Counters]
+    counters: Mapping[PathEnds, Counters]
     lost: int
 
 
@@ -77,7 +78,7 @@ def finish(run: Run) -> int:
     return len(strays)
 
 
-def _read_sent(run: Run, file: Path) -> tuple[list[Sent], list[Arrival]]:
+def _read_sent(run: Run, file: Path) -> tuple[list[SentPacket], list[DeliveredPacket]]:
     """Packets between nodes, in order of time; and frames to nobody, as arrivals at the node they come from."""
     number_of = {node.mac_bytes: number for number, node in enumerate(run.live.nodes)}
     sent, strays = [], []
@@ -85,17 +86,18 @@ def _read_sent(run: Run, file: Path) -> tuple[list[Sent], list[Arrival]]:
         time = wall - run.live.clock.offset_ns
         target = number_of.get(bytes(frame[:6]))
         if target is None or target == source:
-            strays.append(Arrival(source, time, frame))
+            strays.append(DeliveredPacket(source, time, frame))
         else:
             ends = (source, target)
-            sent.append(Sent(ends, time, frame, run.timeline.at(ends, time)))
+            sent.append(SentPacket(ends, time, frame, run.timeline.at(ends, time)))
     sent.sort(key=lambda one: one.time)
     return sent, strays
 
 
-def _read_arrivals(run: Run, file: Path) -> list[Arrival]:
+def _read_arrivals(run: Run, file: Path) -> list[DeliveredPacket]:
     arrivals = [
-        Arrival(node, wall - run.live.clock.offset_ns, frame) for node, wall, frame in read_packets(_contents(file))
+        DeliveredPacket(node, wall - run.live.clock.offset_ns, frame)
+        for node, wall, frame in read_packets(_contents(file))
     ]
     arrivals.sort(key=lambda one: one.time)
     return arrivals
@@ -110,29 +112,34 @@ class _Writer:
     """Tells a `FileRecorder` what happened, in order of time, as the wire's core would have."""
 
     def __init__(
-        self, run: Run, folder: Path, sent: Sequence[Sent], arrivals: Sequence[Arrival], fates: Sequence[Fate]
+        self,
+        run: Run,
+        folder: Path,
+        sent: Sequence[SentPacket],
+        arrivals: Sequence[DeliveredPacket],
+        fates: Sequence[InferredFate],
     ) -> None:
         live = run.live
         self._run, self._sent, self._arrivals, self._fates = run, sent, arrivals, fates
         self._recorder = FileRecorder(folder, live.nodes, live.header, live.clock.offset_ns)
         self._names = FlowNames(live.nodes)
-        self._paths: dict[Ends, PathState] = {}
-        self._flows: dict[tuple[Ends, bytes], Flow] = {}
-        self._flow_of: list[Flow] = []
+        self._paths: dict[PathEnds, PathState] = {}
+        self._flows: dict[tuple[PathEnds, bytes], PathFlow] = {}
+        self._flow_of: list[PathFlow] = []
         self._left = {
             departure.arrival: (number, copy)
             for number, fate in enumerate(fates)
             for copy, departure in enumerate(fate.departures)
         }
 
-    def write(self, strays: Sequence[Arrival], strangers: Sequence[int]) -> None:
+    def write(self, strays: Sequence[DeliveredPacket], strangers: Sequence[int]) -> None:
         moments = merge(self._notes(strays), self._packets(), self._deliveries(set(strangers)), key=lambda one: one[0])
         for _, tell in moments:
             tell()
         self._compare()
         self._recorder.close(strays=len(strays))
 
-    def _notes(self, strays: Sequence[Arrival]) -> Iterator[tuple[int, Callable[[], None]]]:
+    def _notes(self, strays: Sequence[DeliveredPacket]) -> Iterator[tuple[int, Callable[[], None]]]:
         note, nodes = self._recorder.note, self._run.live.nodes
         notes = [(int(str(fields["t"])), partial(note, kind, **fields)) for kind, fields in self._run.live.notes]
         for stray in strays[:NOTED_STRAYS]:
@@ -188,17 +195,17 @@ class _Writer:
         self._recorder.decided(self._path(ends), flow, packet_id, transit, arrival.time)
         self._recorder.delivered(self._path(ends), transit, arrival.time)
 
-    def _path(self, ends: Ends) -> PathState:
+    def _path(self, ends: PathEnds) -> PathState:
         if ends not in self._paths:
             source, target = (self._run.live.nodes[number].name for number in ends)
             self._paths[ends] = PathState(f"{source}->{target}", *ends)
         return self._paths[ends]
 
-    def _flow(self, ends: Ends, frame: bytes) -> Flow:
+    def _flow(self, ends: PathEnds, frame: bytes) -> PathFlow:
         key, _ = self._names.key(frame)
         flow = self._flows.get((ends, key))
         if flow is None:
-            flow = self._flows[ends, key] = Flow(len(self._flows) + 1, self._names.label(key))
+            flow = self._flows[ends, key] = PathFlow(len(self._flows) + 1, self._names.label(key))
             self._recorder.flow(flow.number, self._path(ends), flow.label)
         return flow
 

@@ -18,11 +18,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from faultlab.engines.netem.options import Netem
-from faultlab.faults.base import Effect
+from faultlab.faults.base import Effect, FaultAct
+from faultlab.network.topology import PathEnds
 
-Act = tuple[str, Effect, str]
-Ends = tuple[int, int]
-"""(source, target): a path, by its nodes' numbers."""
 Frame = bytes | memoryview
 
 LOSING = ("partition", "loss", "burst-loss")
@@ -47,17 +45,17 @@ NOTHING = Setting(Netem(), {})
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentPacket:
     """A packet as sent. `settings` is what its path had; two where it was being changed just then."""
 
-    ends: Ends
+    ends: PathEnds
     time: int
     frame: Frame
     settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class DeliveredPacket:
     """A packet as delivered to node `target`."""
 
     target: int
@@ -70,18 +68,18 @@ class Departure:
     """One copy of a sent packet that left: the number of its arrival, and what was done to it."""
 
     arrival: int
-    acts: tuple[Act, ...]
+    acts: tuple[FaultAct, ...]
     asked_delay: int
     flipped_bit: int | None
 
 
 @dataclass(slots=True)
-class Fate:
+class InferredFate:
     """What became of one sent packet: it left, once or more; or it is `waiting` in the qdisc; or it was dropped."""
 
     departures: list[Departure] = field(default_factory=list)
     waiting: bool = False
-    acts: tuple[Act, ...] = ()
+    acts: tuple[FaultAct, ...] = ()
 
     @property
     def dropped(self) -> bool:
@@ -89,15 +87,15 @@ class Fate:
 
 
 def infer(
-    sent: Sequence[Sent], arrivals: Sequence[Arrival], waiting: Mapping[Ends, int]
-) -> tuple[list[Fate], list[int]]:
+    sent: Sequence[SentPacket], arrivals: Sequence[DeliveredPacket], waiting: Mapping[PathEnds, int]
+) -> tuple[list[InferredFate], list[int]]:
     """A fate for each sent packet, and the numbers of the arrivals that nobody sent.
 
     `sent` and `arrivals` are in order of time; `waiting` says how many packets each path's qdisc still held at the end.
     """
     same, strangers = _match(sent, arrivals)
     bent, strangers = _match_bent(sent, arrivals, same, strangers)
-    fates = [Fate() for _ in sent]
+    fates = [InferredFate() for _ in sent]
     for number, numbers in (*same.items(), *bent.items()):
         for arrival in numbers:
             fates[number].departures.append(_departure(sent[number], arrivals[arrival], arrival))
@@ -115,7 +113,7 @@ Matches = dict[int, list[int]]
 """Number of the sent packet -> numbers of its arrivals."""
 
 
-def _match(sent: Sequence[Sent], arrivals: Sequence[Arrival]) -> tuple[Matches, list[int]]:
+def _match(sent: Sequence[SentPacket], arrivals: Sequence[DeliveredPacket]) -> tuple[Matches, list[int]]:
     """Pairs by equal content, and the arrivals left over."""
     groups: dict[tuple[int, bytes], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for number, one in enumerate(sent):
@@ -180,7 +178,7 @@ def _with_copies(expected: Sequence[int], times: Sequence[int]) -> list[int]:
 
 
 def _match_bent(
-    sent: Sequence[Sent], arrivals: Sequence[Arrival], same: Matches, strangers: Iterable[int]
+    sent: Sequence[SentPacket], arrivals: Sequence[DeliveredPacket], same: Matches, strangers: Iterable[int]
 ) -> tuple[Matches, list[int]]:
     """Pairs that differ in one bit, where corruption was asked for: the half that is whole finds them."""
     halves: dict[tuple[int, int, int, bytes], list[int]] = defaultdict(list)
@@ -224,26 +222,26 @@ def _flipped(one: Frame, other: Frame) -> int | None:
     return len(one) * 8 - difference.bit_length()
 
 
-def _asked(one: Sent) -> int:
+def _asked(one: SentPacket) -> int:
     return one.settings[0].netem.delay
 
 
-def _may_repeat(one: Sent) -> bool:
+def _may_repeat(one: SentPacket) -> bool:
     return any(setting.netem.duplicate for setting in one.settings)
 
 
-def _may_lose(one: Sent) -> bool:
+def _may_lose(one: SentPacket) -> bool:
     return any(setting.explains(None) for setting in one.settings)
 
 
 # -- what was done -----------------------------------------------------------------------------------------------------
 
 
-def _departure(one: Sent, arrival: Arrival, number: int) -> Departure:
+def _departure(one: SentPacket, arrival: DeliveredPacket, number: int) -> Departure:
     delay = arrival.time - one.time
     setting = _setting(one, delay)
     netem, faults = setting.netem, setting.faults
-    acts: list[Act] = []
+    acts: list[FaultAct] = []
     bit = _flipped(one.frame, arrival.frame)
     if bit is not None:
         acts.append(_act(faults, "corrupt", Effect.CHANGED))
@@ -259,13 +257,13 @@ def _departure(one: Sent, arrival: Arrival, number: int) -> Departure:
     return Departure(number, tuple(acts), asked, bit)
 
 
-def _setting(one: Sent, delay: int | None) -> Setting:
+def _setting(one: SentPacket, delay: int | None) -> Setting:
     """Of what the path had, the first with faults that explains the packet's fate."""
     fitting = [setting for setting in one.settings if setting.explains(delay)]
     return next((setting for setting in fitting if setting.faults), fitting[0] if fitting else one.settings[0])
 
 
-def _acts(one: Sent, fate: Fate) -> tuple[Act, ...]:
+def _acts(one: SentPacket, fate: InferredFate) -> tuple[FaultAct, ...]:
     """Of the packet as a whole: those of its first copy, and that it was copied."""
     if fate.dropped:
         setting = _setting(one, None)
@@ -287,12 +285,12 @@ def _acts(one: Sent, fate: Fate) -> tuple[Act, ...]:
     return fate.departures[0].acts
 
 
-def _act(faults: Mapping[str, tuple[str, str]], kind: str, effect: Effect) -> Act:
+def _act(faults: Mapping[str, tuple[str, str]], kind: str, effect: Effect) -> FaultAct:
     name, words = faults.get(kind, ("netem", "no fault explains it"))
     return name, effect, words
 
 
-def _keep_waiting(sent: Sequence[Sent], fates: Sequence[Fate], waiting: dict[Ends, int]) -> None:
+def _keep_waiting(sent: Sequence[SentPacket], fates: Sequence[InferredFate], waiting: dict[PathEnds, int]) -> None:
     """The last packets of a path that did not arrive are those that its qdisc still held."""
     for one, fate in zip(reversed(sent), reversed(fates), strict=True):
         if fate.dropped and waiting.get(one.ends, 0) > 0:

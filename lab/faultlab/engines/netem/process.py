@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from faultlab.engines.netem.finish import Run, Timeline, finish
-from faultlab.engines.netem.inference import Ends, Setting
+from faultlab.engines.netem.inference import Setting
 from faultlab.engines.netem.live import Live
 from faultlab.engines.netem.qdiscs import Qdiscs
 from faultlab.engines.netem.sniffer import Sniffer
@@ -27,7 +27,7 @@ from faultlab.engines.timetable import Timetable
 from faultlab.engines.worker import obey
 from faultlab.errors import UsageError
 from faultlab.faults import Fault, check_composition, fault_to_json
-from faultlab.network.topology import Node
+from faultlab.network.topology import Node, PathEnds
 
 BATCH = 256
 QUIET_TRIES = 20
@@ -41,7 +41,7 @@ class Process:
         self, nodes: Sequence[Node], seed: int, control: socket.socket, live: Live | None, sniffer: Sniffer | None
     ) -> None:
         names = [node.name for node in nodes]
-        self._ends: dict[str, Ends] = {
+        self._ends: dict[str, PathEnds] = {
             f"{a}->{b}": (source, target)
             for source, a in enumerate(names)
             for target, b in enumerate(names)
@@ -205,7 +205,7 @@ class Process:
     def _seed_of(self, path: str) -> int:
         return int.from_bytes(blake2b(f"{self._seed}\0{path}".encode(), digest_size=8).digest(), "little")
 
-    def _tell_about_seed(self, ends: Ends, now: int) -> None:
+    def _tell_about_seed(self, ends: PathEnds, now: int) -> None:
         self._told_about_seed = True
         if self._qdiscs.seeded(ends):
             text = (

@@ -16,10 +16,7 @@ from faultlab.engines.netem import messages
 from faultlab.engines.netem.messages import HTB_HANDLE, Counters
 from faultlab.engines.netem.switch import port
 from faultlab.kernel import netlink
-from faultlab.network.topology import Node
-
-Ends = tuple[int, int]
-"""(source, target): a path, by its nodes' numbers."""
+from faultlab.network.topology import Node, PathEnds
 
 _HEADER = Struct("=IHHII")
 _ERROR, _DONE = 2, 3
@@ -35,11 +32,11 @@ class Qdiscs:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._ports = [socket.if_nametoindex(port(number)) for number in range(len(nodes))]
-        self._there: set[Ends] = set()
-        self._claimed: set[Ends] = set()
-        self._gone: dict[Ends, Counters] = {}
+        self._there: set[PathEnds] = set()
+        self._claimed: set[PathEnds] = set()
+        self._gone: dict[PathEnds, Counters] = {}
 
-    def set(self, ends: Ends, options: bytes) -> None:
+    def set(self, ends: PathEnds, options: bytes) -> None:
         """Let netem with these options have the path's frames from now on. OSError where the kernel refuses."""
         self._sweep(ends)
         index, classid, handle = self._place(ends)
@@ -57,13 +54,13 @@ class Qdiscs:
             netlink.send([messages.claim(index, ends[0] + 1, self._nodes[ends[0]].mac, classid)])
             self._claimed.add(ends)
 
-    def clear(self, ends: Ends) -> None:
+    def clear(self, ends: PathEnds) -> None:
         """Let the path's frames pass from now on; what waits in its netem still leaves in its time."""
         if ends in self._claimed:
             netlink.send([messages.unclaim(self._ports[ends[1]], ends[0] + 1)])
             self._claimed.remove(ends)
 
-    def counters(self) -> dict[Ends, Counters]:
+    def counters(self) -> dict[PathEnds, Counters]:
         """What each path's netem counted, all in all; paths that never had one are absent."""
         found = dict(self._gone)
         by_place = {self._place(ends)[::2]: ends for ends in self._there}
@@ -73,17 +70,17 @@ class Qdiscs:
                 found[ends] = _sum(found.get(ends), messages.counters(fields))
         return found
 
-    def seeded(self, ends: Ends) -> bool:
+    def seeded(self, ends: PathEnds) -> bool:
         """Whether the kernel took the seed (since 6.6): only then does it say which one it uses."""
         place = self._place(ends)[::2]
         fields = next(fields for index, handle, fields in _list_qdiscs() if (index, handle) == place)
         return _TCA_NETEM_PRNG_SEED in messages.options_of(fields, _FIXED_OPTIONS)
 
-    def _place(self, ends: Ends) -> tuple[int, int, int]:
+    def _place(self, ends: PathEnds) -> tuple[int, int, int]:
         source, target = ends
         return self._ports[target], HTB_HANDLE + source + 1, (_NETEM_FIRST + source) << 16
 
-    def _sweep(self, but: Ends) -> None:
+    def _sweep(self, but: PathEnds) -> None:
         """Take away what has no filter any more and nothing in it: some kernels let a netem that duplicates have no
         other beside it on the device."""
         idle = self._there - self._claimed - {but}

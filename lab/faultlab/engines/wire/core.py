@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from struct import Struct
 
 from faultlab.engines.flow_names import FlowNames
-from faultlab.engines.transit import Active, Flow, Out, PathState, Recorder, Step, Transit
+from faultlab.engines.transit import Active, DecidingFault, Out, PathFlow, PathState, Recorder, Transit
 from faultlab.engines.wire.receiver import Receiver
 from faultlab.engines.wire.stages import Forged, Passage, Recorded, walk
 from faultlab.faults import Fault, check_composition, fault_to_json
@@ -138,7 +138,7 @@ class Core:
             self._go_on(path, transit, now, out)
         return out
 
-    def _impair(self, path: PathState, flow: Flow, frame: bytes, now: int) -> list[Out]:
+    def _impair(self, path: PathState, flow: PathFlow, frame: bytes, now: int) -> list[Out]:
         """Through the faults of the path: one packet in; it and its copies each get a fate of their own."""
         # What is due goes first, or this packet would overtake it.
         out = self.release(now) if self._heap and self._heap[0][0] <= now else []
@@ -246,7 +246,7 @@ class Core:
                 path.waiting -= 1
                 self._go_on(path, transit, now, out)
 
-    def _inject(self, path: PathState, cause: Flow, forged: Forged, now: int, out: list[Out]) -> None:
+    def _inject(self, path: PathState, cause: PathFlow, forged: Forged, now: int, out: list[Out]) -> None:
         """Onward, a forged frame follows all that waits on the path; back, it goes at once. No fault touches it."""
         onto = self._back(path) if forged.back else path
         frame = _turned_back(onto, forged.frame, now) if forged.back else forged.frame
@@ -274,13 +274,13 @@ class Core:
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
-    def _new_flow(self, path: PathState, key: bytes) -> Flow:
+    def _new_flow(self, path: PathState, key: bytes) -> PathFlow:
         self._flows += 1
         label, sendings = self._names.label(key), None
         if self.forced_drops is not None:
             forced = self.forced_drops.get((path.name, label), {})
             sendings = Sendings({(one.what, one.at) for one in forced if one.what in STREAM})
-        flow = Flow(self._flows, label, sendings)
+        flow = PathFlow(self._flows, label, sendings)
         if len(path.flows) >= FLOW_LIMIT:
             # QUEUE_LIMIT is smaller than FLOW_LIMIT, so there is always one that holds nothing.
             oldest = next(key for key, old in path.flows.items() if not old.held)
@@ -290,7 +290,7 @@ class Core:
             self.recorder.flow(flow.number, path, flow.label)
         return flow
 
-    def _steps(self, path: PathState, flow: Flow) -> tuple[Step, ...]:
+    def _steps(self, path: PathState, flow: PathFlow) -> tuple[DecidingFault, ...]:
         """The faults that the flow meets, with its own state of each; what acts on the way back of a NAT is first."""
         if flow.generation != path.generation:
             known = {step[0]: step for step in flow.steps}
@@ -298,7 +298,7 @@ class Core:
             flow.steps, flow.generation = (*path.backward, *own), path.generation
         return flow.steps
 
-    def _step(self, path: PathState, flow: Flow, active: Active) -> Step:
+    def _step(self, path: PathState, flow: PathFlow, active: Active) -> DecidingFault:
         decider = active.decider or active.fault.decider(self._draw(path, active, flow.label))
         return active, active.fault.match.selector(), decider
 
@@ -416,7 +416,7 @@ def _free_rank(kind: str, taken: set[tuple[str, int]]) -> int:
     return rank
 
 
-def _turned(active: Active) -> Step | None:
+def _turned(active: Active) -> DecidingFault | None:
     """What a fault does on the way back, to every packet there."""
     backward = active.fault.backward(active.decider) if active.decider is not None else None
     return (active, None, backward) if backward is not None else None
@@ -442,6 +442,6 @@ def _watch(transit: Transit) -> None:
         transit.frame = with_sequence(packet, transit.receiver.next)
 
 
-def _note_syn(flow: Flow, packet: Packet) -> None:
+def _note_syn(flow: PathFlow, packet: Packet) -> None:
     if packet.protocol == TCP and packet.flags & SYN:
         flow.first_seq = packet.seq

@@ -15,15 +15,15 @@ HEARTBEAT_NS = 20_000_000
 TOLERANCE_NS = 2_000_000
 """Shorter waits are not told."""
 
-Note = Callable[[int, int, int | None], None]
+GapNote = Callable[[int, int, int | None], None]
 """(since, until, node): frames that were read in this time, of the node or of all, may have come at `since` already;
 and where no node is named, what left then may have been written as late as `until`."""
 
 
-class Gaps:
+class GapWatch:
     """`batches` is how many full batches a device can hold. Times are ns of one clock."""
 
-    def __init__(self, note: Note, now: int, batches: int) -> None:
+    def __init__(self, note: GapNote, now: int, batches: int) -> None:
         self._note = note
         self._looked = now
         self._since = now

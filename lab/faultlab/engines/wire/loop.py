@@ -23,7 +23,7 @@ from faultlab.engines.recorder import FileRecorder
 from faultlab.engines.timetable import Timetable
 from faultlab.engines.transit import Out
 from faultlab.engines.wire.core import Core
-from faultlab.engines.wire.gaps import HEARTBEAT_NS, Gaps
+from faultlab.engines.wire.gaps import HEARTBEAT_NS, GapWatch
 from faultlab.engines.wire.lateness import Lateness
 from faultlab.engines.wire.reaction import reaction_ns
 from faultlab.engines.wire.stages import Recorded
@@ -31,7 +31,7 @@ from faultlab.engines.worker import obey
 from faultlab.faults import Fault, fault_to_json
 from faultlab.kernel.node_device import QUEUE
 from faultlab.kernel.syscalls import sharp_timers
-from faultlab.network.sendings import Fate, Sending
+from faultlab.network.sendings import RecordedFate, Sending
 from faultlab.network.topology import Node
 
 BATCH = 64
@@ -61,7 +61,7 @@ class Loop:
         self._lateness = Lateness()
         self._reaction = reaction
         self._node_of = {fd: number for number, fd in enumerate(taps)}
-        self._gaps = Gaps(self._note_gap, _clock(), QUEUE // BATCH)
+        self._gaps = GapWatch(self._note_gap, _clock(), QUEUE // BATCH)
 
     def run(self) -> None:
         poller = select.epoll()
@@ -251,7 +251,7 @@ def main(config: Mapping[str, Any]) -> None:
 def _forced_drops(file: str | None) -> dict[tuple[str, str], Recorded] | None:
     if file is None:
         return None
-    drops: dict[tuple[str, str], dict[Sending, Fate]] = {}
+    drops: dict[tuple[str, str], dict[Sending, RecordedFate]] = {}
     for path, flow, sending, dropped, arrived in json.loads(Path(file).read_text()):
-        drops.setdefault((path, flow), {})[Sending(*sending)] = Fate(dict(dropped), arrived)
+        drops.setdefault((path, flow), {})[Sending(*sending)] = RecordedFate(dict(dropped), arrived)
     return dict(drops)

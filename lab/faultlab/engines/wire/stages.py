@@ -6,22 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from faultlab.engines.transit import Act, Active, PathState, Step, Transit
+from faultlab.engines.transit import Active, DecidingFault, PathState, Transit
 from faultlab.faults.base import (
     ChangePacket,
     CopyPacket,
     DelayPacket,
     DropPacket,
     Effect,
+    FaultAct,
     HoldPacket,
     InjectPackets,
     OvertakePackets,
     Stage,
 )
 from faultlab.network.packets import Packet
-from faultlab.network.sendings import Fate, Sending
+from faultlab.network.sendings import RecordedFate, Sending
 
-Recorded = Mapping[Sending, Fate]
+Recorded = Mapping[Sending, RecordedFate]
 """The packets of a flow to drop again."""
 
 
@@ -31,7 +32,7 @@ class Forged:
 
     frame: bytes
     back: bool
-    acts: tuple[Act, ...]
+    acts: tuple[FaultAct, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +51,7 @@ class Passage:
     at_link: bool = False
 
 
-def walk(passage: Passage, transit: Transit, steps: tuple[Step, ...]) -> None:
+def walk(passage: Passage, transit: Transit, steps: tuple[DecidingFault, ...]) -> None:
     """Take one copy from its step to the last one, or to where it ends or has to wait; copies join the family."""
     replays = bool(passage.only_drop)
     for number in range(transit.step, len(steps)):
@@ -147,7 +148,7 @@ def _overtake(passage: Passage, transit: Transit, active: Active, verdict: Overt
 
 
 def _inject(passage: Passage, transit: Transit, active: Active, verdict: InjectPackets) -> None:
-    acts: tuple[Act, ...] = ((active.id, Effect.INJECTED, verdict.reason),)
+    acts: tuple[FaultAct, ...] = ((active.id, Effect.INJECTED, verdict.reason),)
     passage.forged += [Forged(frame, False, acts) for frame in verdict.onward]
     passage.forged += [Forged(frame, True, acts) for frame in verdict.back]
     if verdict.onward:

@@ -25,7 +25,7 @@ FLUSH_MS = 200
 BATCH = 256
 
 
-class Capture:
+class SidecarCapture:
     """Writes to a file what a sniffer sees on the devices of these names, whenever they come and go."""
 
     def __init__(self, file: Path, sniffer: Sniffer) -> None:
@@ -67,7 +67,7 @@ class Capture:
 
 
 def main() -> None:
-    capture = Capture(EVIDENCE / f"capture-{sys.argv[1]}.pcapng", Sniffer())
+    capture = SidecarCapture(EVIDENCE / f"capture-{sys.argv[1]}.pcapng", Sniffer())
     READY.touch()
     capture.run()
 

@@ -151,7 +151,7 @@ def _check_node() -> None:
 
 def _await_ports(ports: Sequence[str], reach: Sequence[Sequence[str]], seconds: float) -> dict[str, str]:
     """Until all of them listen in this namespace, or they won't; then, why each that does not. NodeGone."""
-    patience = listening.Patience(seconds)
+    patience = listening.ListenDeadline(seconds)
     while True:
         missing = listening.troubles(ports, reach)
         if patience.ends(missing):

@@ -130,7 +130,7 @@ class Supervisor(Holder):
 
     def _await_ports(self, service: Service) -> None:
         """Until each port of the service listens, as its node's own socket tables say."""
-        patience = listening.Patience(UP_SECONDS if service.within_s is None else service.within_s)
+        patience = listening.ListenDeadline(UP_SECONDS if service.within_s is None else service.within_s)
         while True:
             self._processes.step(0)
             if service.name in self._ended or self._stopping:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faultlab.engines.netem.inference import NOTHING, Arrival, Sent, Setting, infer
+from faultlab.engines.netem.inference import NOTHING, DeliveredPacket, SentPacket, Setting, infer
 from faultlab.engines.netem.options import Netem
 from faultlab.faults.base import Effect
 
@@ -18,12 +18,12 @@ LOSS = setting("loss", loss=0.5)
 DELAY = setting("latency", delay=20 * MS)
 
 
-def sent(time_ms: float, frame: bytes, *settings: Setting) -> Sent:
-    return Sent(PATH, round(time_ms * MS), frame, settings or (NOTHING,))
+def sent(time_ms: float, frame: bytes, *settings: Setting) -> SentPacket:
+    return SentPacket(PATH, round(time_ms * MS), frame, settings or (NOTHING,))
 
 
-def arrived(time_ms: float, frame: bytes, target: int = 1) -> Arrival:
-    return Arrival(target, round(time_ms * MS), frame)
+def arrived(time_ms: float, frame: bytes, target: int = 1) -> DeliveredPacket:
+    return DeliveredPacket(target, round(time_ms * MS), frame)
 
 
 def effects(acts: tuple[tuple[str, Effect, str], ...]) -> list[tuple[str, Effect]]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from struct import pack
 
-from faultlab.engines.transit import Act, Flow, PathState, Transit
+from faultlab.engines.transit import PathFlow, PathState, Transit
 from faultlab.engines.wire.core import Core
 from faultlab.engines.wire.stages import Recorded
 from faultlab.faults import Fault
+from faultlab.faults.base import FaultAct
 from faultlab.network.packets import ACK, TCP, UDP, Packet, with_checksums
 from faultlab.network.topology import Network
 
@@ -79,7 +80,7 @@ class Told:
     packet_id: int
     ordinal: int
     copy: int
-    acts: tuple[Act, ...]
+    acts: tuple[FaultAct, ...]
     dropped: bool
     injected: bool
     copies: int
@@ -105,14 +106,14 @@ class ListRecorder:
     def flow(self, number: int, path: PathState, label: str) -> None:
         self.flows.append((number, path.name, label))
 
-    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
+    def passed(self, path: PathState, flow: PathFlow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         assert payload_at == Packet.parse(frame).payload_at
         ordinal = flow.ordinal
         self.told.append(
             Told("passed", path.name, flow.label, packet_id, ordinal, 0, (), False, False, 1, 0, frame, frame, now, now)
         )
 
-    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+    def decided(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, now: int) -> None:
         assert (flow, packet_id) == (transit.flow, transit.packet_id)
         self._keep("decided", path, transit, now)
 

@@ -18,7 +18,7 @@ from faultlab.faults import (
     Rebind,
     Reorder,
 )
-from faultlab.network.sendings import Fate, Sending
+from faultlab.network.sendings import RecordedFate, Sending
 
 from tests.support.virtual_wire import (
     ACK,
@@ -270,11 +270,11 @@ def test_a_packet_behind_jitter_meets_the_rate_that_is_there_then() -> None:
 
 
 FLOW = "udp client:20000 -> udp-server:41234"
-LOST = Fate({0: "f1"})
+LOST = RecordedFate({0: "f1"})
 
 
 def test_a_replay_drops_what_was_dropped_and_nothing_else() -> None:
-    wire = Wire(seed=99, forced_drops={(TO_UDP, FLOW): {Sending("packet", n): Fate({0: "f1"}) for n in (2, 5)}})
+    wire = Wire(seed=99, forced_drops={(TO_UDP, FLOW): {Sending("packet", n): RecordedFate({0: "f1"}) for n in (2, 5)}})
     wire.send(udp(b"1"))
     wire.set(TO_UDP, Loss(percent=60))
     wire.send(*numbered(2, 9))
@@ -303,7 +303,10 @@ def test_a_replay_drops_the_segment_that_contains_the_byte() -> None:
 @pytest.mark.parametrize(("arrived", "delivered"), [(False, [2, 3, 3]), (True, [1, 2, 3, 3])])
 def test_a_replay_keeps_a_packet_s_fate_whatever_is_doubled_now(arrived: bool, delivered: list[int]) -> None:
     """2 and 3 are doubled now. Then 1 lost one copy, of two or the only one; 2 one of two; and 3 was not touched."""
-    fates = {Sending("packet", 1): Fate({0: "f2"}, arrived), Sending("packet", 2): Fate({1: "f2"}, True)}
+    fates = {
+        Sending("packet", 1): RecordedFate({0: "f2"}, arrived),
+        Sending("packet", 2): RecordedFate({1: "f2"}, True),
+    }
     wire = Wire(forced_drops={(TO_UDP, FLOW): fates})
     wire.set(TO_UDP, Duplicate(percent=100, match=Match(which=(2, 3))), Loss(percent=50))
     wire.send(*numbered(1, 3))
@@ -319,14 +322,14 @@ def test_what_was_lost_is_lost_with_a_copy_that_is_new() -> None:
 
 def test_a_replayed_drop_is_still_the_work_of_the_fault_that_made_it() -> None:
     """Whatever its dice say of the packet now; or a replay's faults would leave a trace only by chance."""
-    drops = {Sending("packet", number): Fate({0: f"f{2 - number % 2}"}) for number in range(1, 41)}
+    drops = {Sending("packet", number): RecordedFate({0: f"f{2 - number % 2}"}) for number in range(1, 41)}
     wire = Wire(forced_drops={(TO_UDP, FLOW): drops})
     wire.set(TO_UDP, Loss(percent=50), Drop(match=Match(payload="1")), Latency(delay_ms=5))
     wire.send(*numbered(1, 50))
     wire.finish()
     assert payloads(wire) == list(range(41, 51))
     dropped = [one for one in wire.recorder.entries if one.decision == "dropped"]
-    assert {Sending("packet", one.ordinal): Fate({0: one.acts[-1][0]}) for one in dropped} == drops
+    assert {Sending("packet", one.ordinal): RecordedFate({0: one.acts[-1][0]}) for one in dropped} == drops
     assert {len(one.acts) for one in dropped} == {1}, "dropped in its fault's place, before the latency"
 
 
@@ -365,7 +368,7 @@ def test_a_replay_of_the_same_traffic_gives_the_same_ledger(faults: tuple[Fault,
     ledger = run(first)
     entries = first.recorder.entries
     drops = {
-        Sending("packet", number): Fate(
+        Sending("packet", number): RecordedFate(
             {one.copy: one.acts[-1][0] for one in entries if one.ordinal == number and one.decision == "dropped"},
             any(one.left for one in entries if one.ordinal == number),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faultlab.engines.recorder import FileRecorder
-from faultlab.engines.transit import Flow, PathState, Transit
+from faultlab.engines.transit import PathFlow, PathState, Transit
 from faultlab.evidence.ledger_format import DELIVERED, DROPPED, INJECTED, WAITING
 from faultlab.evidence.reconcile import reconcile
 from faultlab.evidence.run_evidence import Evidence
@@ -67,11 +67,11 @@ class Both(ListRecorder):
         super().flow(number, path, label)
         self.files.flow(number, path, label)
 
-    def passed(self, path: PathState, flow: Flow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
+    def passed(self, path: PathState, flow: PathFlow, packet_id: int, frame: bytes, payload_at: int, now: int) -> None:
         super().passed(path, flow, packet_id, frame, payload_at, now)
         self.files.passed(path, flow, packet_id, frame, payload_at, now)
 
-    def decided(self, path: PathState, flow: Flow, packet_id: int, transit: Transit, now: int) -> None:
+    def decided(self, path: PathState, flow: PathFlow, packet_id: int, transit: Transit, now: int) -> None:
         super().decided(path, flow, packet_id, transit, now)
         self.files.decided(path, flow, packet_id, transit, now)
 

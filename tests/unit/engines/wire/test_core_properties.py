@@ -32,7 +32,7 @@ from faultlab.faults import (
     Reset,
 )
 from faultlab.network.packets import ACK, SYN, Packet
-from faultlab.network.sendings import STREAM, Fate, Place, Sending, Sendings
+from faultlab.network.sendings import STREAM, Place, RecordedFate, Sending, Sendings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -435,13 +435,13 @@ def drops_of(world: World) -> dict[tuple[str, str], Recorded]:
         if told.packet_id in lost and places[told.packet_id].what in STREAM:
             known[key].add(places[told.packet_id][:2])
     named = {key: Sendings(known[key]) for key in first}
-    found: defaultdict[tuple[str, str], dict[Sending, Fate]] = defaultdict(dict)
+    found: defaultdict[tuple[str, str], dict[Sending, RecordedFate]] = defaultdict(dict)
     for told in arrivals:
         for name in named[told.path, told.flow].names(Packet.parse(told.original)):
             if told.packet_id in lost and name[:2] == places[told.packet_id][:2]:
                 copies = [one for one in ends if one.packet_id == told.packet_id]
                 dropped = {one.copy: one.acts[-1][0] for one in copies if one.dropped}
-                found[told.path, told.flow][name] = Fate(dropped, len(dropped) < len(copies))
+                found[told.path, told.flow][name] = RecordedFate(dropped, len(dropped) < len(copies))
     return dict(found)
 
 

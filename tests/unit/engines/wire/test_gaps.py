@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faultlab.engines.wire.gaps import HEARTBEAT_NS, Gaps
+from faultlab.engines.wire.gaps import HEARTBEAT_NS, GapWatch
 
 MS = 1_000_000
 
@@ -10,7 +10,7 @@ MS = 1_000_000
 class Turns:
     def __init__(self) -> None:
         self.notes: list[tuple[int, int, int | None]] = []
-        self.gaps = Gaps(lambda *note: self.notes.append(note), 0, batches=2)
+        self.gaps = GapWatch(lambda *note: self.notes.append(note), 0, batches=2)
 
     def turn(self, begin: int, woken: int, nap: int | None = None) -> None:
         """One turn, in ms: it begins, perhaps sleeps, and looks at its devices."""
