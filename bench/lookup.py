@@ -17,7 +17,7 @@ from faultlab.checks import Verdict
 from faultlab.checks.pool import job_waits
 from faultlab.evidence.run_evidence import Evidence
 from faultlab.report.progress import progress
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.batch import run_all
 from faultlab.running.runner import RunOptions
 from faultlab.scenario.model import Scenario, parse_scenario
@@ -113,7 +113,7 @@ def main() -> None:
         options = RunOptions(seed=SEED, out=Path(place))
         for number, result in run_all([scenario(*one) for one in wanted], options, 4, shown.running):
             if result.verdict is not Verdict.PASS:
-                sys.exit("\n".join(lines(result)))
+                sys.exit("\n".join(result_lines(result)))
             rows[number] = row(Evidence(Path(result.evidence)), *wanted[number])
     ordered = [rows[number] for number in range(len(wanted))]
     plot([one for one in ordered if one.family == "4"], DOCS / "lookup.svg")

@@ -80,7 +80,7 @@ Bytes = Annotated[
 _SUFFIXES = {"_ms": "ms", "_kbit": "kbit", "_bytes": "B", "_percent": "%"}
 
 
-def in_words(name: str, value: object) -> tuple[str, str]:
+def quantity_text(name: str, value: object) -> tuple[str, str]:
     """A field and its value for people: `jitter_ms`, 5.0 is `jitter`, `5ms`. Of a long list, the first eight."""
     if isinstance(value, tuple):
         text = ", ".join(map(_plain, value[:8])) + (" ..." if len(value) > 8 else "")

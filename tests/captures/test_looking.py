@@ -18,7 +18,7 @@ from faultlab.analysis.remarks import remarks
 from faultlab.analysis.subject import open_subject
 from faultlab.errors import UsageError
 from faultlab.report.inspect_json import packets_json, summary_json
-from faultlab.report.inspect_text import packet_lines, summary
+from faultlab.report.inspect_text import overview_lines, packet_lines
 from faultlab.report.ladder_text import ladder_text
 
 from tests.support.capabilities import missing
@@ -44,7 +44,7 @@ def _look(file: Path) -> bool:
         seen = overview_of_file(file)
     except UsageError:
         return False
-    assert list(summary(seen, None, every=True))
+    assert list(overview_lines(seen, None, every=True))
     assert json.dumps(summary_json(seen, None))
     subject = open_subject(file)
     if not subject.captures:

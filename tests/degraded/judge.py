@@ -10,7 +10,7 @@ from faultlab.checks import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.evidence.journal import JournalLine
 from faultlab.evidence.run_evidence import Evidence
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,4 @@ Judge = Callable[..., Judged]
 
 
 def told(result: RunResult, expected: Verdict) -> str:
-    return "\n".join((f"expected {expected}:", *lines(result)))
+    return "\n".join((f"expected {expected}:", *result_lines(result)))

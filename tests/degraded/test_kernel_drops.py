@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from faultlab.checks import Verdict
 from faultlab.checks.base import KERNEL_WORDS
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.runner import RunOptions, run
 from faultlab.runtimes import kernel_drops
 from faultlab.scenario.model import parse_scenario
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_keep_up_is_told(runtime: str, request: pytest.Fi
         "deaf",
     )
     result = run(scenario, RunOptions(runtime=runtime, out=tmp_path))
-    text = "\n".join(lines(result))
+    text = "\n".join(result_lines(result))
     counts = json.loads((Path(result.evidence) / "end.json").read_text())["dropped_by_kernel"]
     assert counts.keys() == {"server"}, text
     assert 40 <= counts["server"]["UdpRcvbufErrors"] < 50

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from faultlab.checks import Verdict
 from faultlab.network import standard_lab
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.matrix import MatrixCell, cells
 from faultlab.running.runner import RunOptions, run
 from faultlab.runtimes import control
@@ -61,7 +61,7 @@ def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, 
     with ThreadPoolExecutor(JOBS) as pool:
         results = list(pool.map(lambda one: run(one, RunOptions(out=tmp_path, placer=deaf)), scenarios))
     assert len(results) == len(scenarios)
-    assert ["\n".join(lines(one)) for one in results if one.verdict == Verdict.PASS] == []
+    assert ["\n".join(result_lines(one)) for one in results if one.verdict == Verdict.PASS] == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

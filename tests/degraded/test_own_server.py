@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faultlab.checks import Verdict
 from faultlab.errors import LabError, MissingCapability, UsageError
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, parse_scenario
 
@@ -36,7 +36,7 @@ CROSS = "command: {run: [python, -c, 'raise SystemExit(3)']}"
 
 def test_a_command(needs_netns: None, tmp_path: Path) -> None:
     result = run(scenario(COMMAND, OURS, "reliability, ordering, framing"), RunOptions(out=tmp_path))
-    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert result.verdict == Verdict.PASS, "\n".join(result_lines(result))
 
 
 @pytest.mark.parametrize("how", ["image", "compose"])
@@ -52,7 +52,7 @@ def test_in_a_container(how: str, needs_docker: None, ran_on: RanOn, tmp_path: P
     server = image if how == "image" else f"compose: '{file}', service: web"
     result = run(scenario(server, THEIRS, "succeeds"), RunOptions(runtime="compose", out=tmp_path))
     ran_on("compose", result.engine)
-    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert result.verdict == Verdict.PASS, "\n".join(result_lines(result))
 
 
 SAYS = (
@@ -76,7 +76,7 @@ def test_a_compose_file_is_read_as_compose_reads_it(needs_docker: None, ran_on: 
     made = scenario(f"compose: '{file}', service: web", THEIRS, "succeeds")
     result = run(made, RunOptions(runtime="compose", out=tmp_path / "out"))
     ran_on("compose", result.engine)
-    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert result.verdict == Verdict.PASS, "\n".join(result_lines(result))
     said = (Path(result.evidence) / "log" / "server.txt").read_text()
     assert "one two three $HOME" in said
     assert "secret True False" in said
@@ -131,7 +131,7 @@ def test_a_command_in_an_image_is_taken_word_by_word(needs_docker: None, tmp_pat
 def test_a_client_of_theirs(client: str, verdict: Verdict, needs_netns: None, tmp_path: Path) -> None:
     """A client that is content without having sent a packet proves nothing: no fault was seen."""
     result = run(scenario(COMMAND, client, "succeeds"), RunOptions(out=tmp_path))
-    assert result.verdict == verdict, "\n".join(lines(result))
+    assert result.verdict == verdict, "\n".join(result_lines(result))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_one_that_does_not_come_up_says_why(
     within = "5s" if trouble == "elsewhere" else "60s"  # all others are told at once
     server = f"command: [python3, -c, {json.dumps(code)}], image: fault-lab/node, ready: {{within: {within}}}"
     result = run(scenario(server, OURS, "reliability"), RunOptions(runtime=runtime, out=tmp_path))
-    assert result.verdict == verdict, "\n".join(lines(result))
+    assert result.verdict == verdict, "\n".join(result_lines(result))
     assert all(word in (result.error or "") for word in words), result.error
     assert "(60." not in (result.error or "")
 
@@ -202,7 +202,7 @@ def test_one_for_ipv6_alone_is_for_workloads_over_ipv6(
     server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: 60s}}"
     workload = f"tcp: {{to: 'server:9000', framing: length2, messages: 20, family: {family}}}"
     result = run(scenario(server, workload, "reliability"), RunOptions(out=tmp_path))
-    assert result.verdict == verdict, "\n".join(lines(result))
+    assert result.verdict == verdict, "\n".join(result_lines(result))
     if verdict == Verdict.INCONCLUSIVE:
         assert "listens only on [::]:9000 (IPv6 alone), and is asked at 10." in (result.error or "")
 
@@ -212,7 +212,7 @@ def test_one_that_needs_its_time_gets_it(needs_netns: None, tmp_path: Path) -> N
     for within, verdict in (("1s", Verdict.INCONCLUSIVE), ("60s", Verdict.PASS)):
         server = f"command: [python3, -c, {json.dumps(code)}], ready: {{within: {within}}}"
         result = run(scenario(server, OURS, "reliability"), RunOptions(out=tmp_path / within))
-        assert result.verdict == verdict, "\n".join(lines(result))
+        assert result.verdict == verdict, "\n".join(result_lines(result))
 
 
 def test_one_that_can_not_be_run_is_the_users(needs_netns: None, tmp_path: Path) -> None:

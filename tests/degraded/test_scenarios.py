@@ -13,7 +13,7 @@ import pytest
 from faultlab.checks import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.network import standard_lab
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.replay import replay
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, load_scenario, parse_scenario, shipped
@@ -42,7 +42,7 @@ def note(ran_on: RanOn, runtime: str, scenario: Scenario) -> None:
 
 
 def told(result: RunResult) -> str:
-    return "\n".join(lines(result))
+    return "\n".join(result_lines(result))
 
 
 @ALL

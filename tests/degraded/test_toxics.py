@@ -17,7 +17,7 @@ from faultlab.faults.toxics import LatencyToxic, SlicerToxic
 from faultlab.lab.lab import Lab
 from faultlab.network import standard_lab
 from faultlab.network.packets import RST, Packet
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import Scenario, load_scenario, parse_scenario
 
@@ -68,13 +68,13 @@ def proof(result: RunResult) -> Verdict:
 @EACH
 def test_leaves_its_mark(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
     result = run(one_toxic(toxic), RunOptions(out=tmp_path))
-    assert proof(result) == Verdict.PASS, "\n".join(lines(result))
+    assert proof(result) == Verdict.PASS, "\n".join(result_lines(result))
 
 
 @EACH
 def test_one_that_never_came_left_none(toxic: str, tmp_path: Path, needs_toxiproxy: None) -> None:
     result = run(one_toxic(toxic), RunOptions(out=tmp_path, placer=Silent))
-    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(lines(result))
+    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(result_lines(result))
 
 
 def test_anothers_reset_is_no_mark(tmp_path: Path, needs_toxiproxy: None) -> None:
@@ -83,7 +83,7 @@ def test_anothers_reset_is_no_mark(tmp_path: Path, needs_toxiproxy: None) -> Non
     longer = "  - tcp: {to: 'tcp-server:8082', framing: length2, messages: 50, pace: 20ms}\n"
     scenario = one_toxic("{type: reset_peer, stream: upstream}", "100ms", longer, late)
     result = run(scenario, RunOptions(out=tmp_path, placer=DeafToxiproxy))
-    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(lines(result))
+    assert proof(result) == Verdict.INCONCLUSIVE, "\n".join(result_lines(result))
     came = Evidence(Path(result.evidence)).delivered
     at_proxy = [Packet.parse(came.frame(index)) for index in range(len(came)) if came.node(index) == "toxiproxy"]
     assert any(packet.flags & RST for packet in at_proxy), "the reset that is not to be taken for a mark"
@@ -102,7 +102,7 @@ def test_ends_when_the_file_says(tmp_path: Path, needs_toxiproxy: None) -> None:
         "checks: [reliability]\n"
     )
     result = run(load_scenario(file), RunOptions(out=tmp_path))
-    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert result.verdict == Verdict.PASS, "\n".join(result_lines(result))
     evidence = Evidence(Path(result.evidence))
     (begin,), (end,) = evidence.ledger.noted("toxic-set"), evidence.ledger.noted("toxic-cleared")
     sent = [entry.arrived for entry in evidence.ledger.entries if entry.path == "client->toxiproxy"]

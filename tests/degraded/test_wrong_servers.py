@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from faultlab.checks import Verdict
 from faultlab.checks.run_result import RunResult
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import parse_scenario
 
@@ -66,7 +66,7 @@ def test_tcp(how: str, needs_netns: None, tmp_path: Path) -> None:
     )
     faults = "{on: client<->server, latency: 10ms, reorder: 50%}"
     result = judged(workload, faults, "reliability, ordering, framing", "tcp_server.py", how, tmp_path)
-    assert caught(result) == TCP[how], "\n".join(lines(result))
+    assert caught(result) == TCP[how], "\n".join(result_lines(result))
 
 
 @pytest.mark.parametrize("how", UDP)
@@ -76,7 +76,7 @@ def test_udp(how: str, needs_netns: None, tmp_path: Path) -> None:
     )
     faults = "{on: client<->server, latency: 20ms, reorder: 50%}"
     result = judged(f"{one}, {other}", faults, "udp_accounting", "udp_server.py", how, tmp_path)
-    assert caught(result) == UDP[how], "\n".join(lines(result))
+    assert caught(result) == UDP[how], "\n".join(result_lines(result))
 
 
 @pytest.mark.parametrize("how", ["right", "stalls-after-a-reset"])
@@ -87,7 +87,7 @@ def test_after_a_reset(how: str, needs_netns: None, tmp_path: Path) -> None:
     )
     faults = "{on: client->server, for: 1s, reset: {nth: [10], match: {source_port: 20000}}}"
     result = judged(workload, faults, "reported, healed", "tcp_server.py", how, tmp_path)
-    assert caught(result) == ({} if how == "right" else {"healed": FAIL}), "\n".join(lines(result))
+    assert caught(result) == ({} if how == "right" else {"healed": FAIL}), "\n".join(result_lines(result))
 
 
 @pytest.mark.parametrize("how", ["dies", "dies-slowly"])

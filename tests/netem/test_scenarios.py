@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faultlab.checks import Verdict
 from faultlab.engines.netem.support import supported
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 from faultlab.running.runner import RunOptions, run
 from faultlab.scenario.model import load_scenario, shipped
 
@@ -42,7 +42,7 @@ def netem() -> None:
 
 def must_pass(name: str, runtime: str, folder: Path) -> None:
     result = run(LOADED[name], RunOptions(runtime=runtime, engine="netem", out=folder))
-    assert result.verdict == Verdict.PASS, "\n".join(lines(result))
+    assert result.verdict == Verdict.PASS, "\n".join(result_lines(result))
     assert (result.runtime, result.engine) == (runtime, "netem")
 
 

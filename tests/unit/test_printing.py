@@ -21,7 +21,7 @@ from faultlab.cli.main import cli
 from faultlab.printing import Terminal, Text, json_text, printable
 from faultlab.report.grid import markdown_report
 from faultlab.report.junit import junit_report
-from faultlab.report.text import lines, show
+from faultlab.report.text import result_lines, show
 from rich.table import Table
 
 from tests.support.capture_bytes import enhanced, interface, names, section
@@ -110,7 +110,7 @@ def test_each_report_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     junit = junit_report([replace(RESULT, scenario=NASTY), replace(RESULT, error=NASTY)])
     assert is_clean(junit)
     ElementTree.fromstring(junit)
-    assert "\x1b" in "".join(lines(RESULT))
+    assert "\x1b" in "".join(result_lines(RESULT))
     text = json_report([RESULT])
     assert text.isascii() and is_clean(text)
     assert json.loads(text)["results"][0]["about"] == json.loads(json_text(NASTY)) == NASTY

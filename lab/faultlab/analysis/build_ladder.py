@@ -10,7 +10,7 @@ import numpy as np
 from faultlab.analysis.ladder import Arrival, Deed, Fate, Ladder, StandingFault, Step
 from faultlab.analysis.messages import Message, contents
 from faultlab.analysis.subject import Side, Subject
-from faultlab.analysis.words import Direction, Numbering, in_words
+from faultlab.analysis.words import Direction, Numbering, packet_text
 from faultlab.captures.columns import I64, Columns, Flags
 from faultlab.evidence.ledger_reader import Ledger, LedgerEntry
 from faultlab.faults.base import Effect
@@ -155,7 +155,7 @@ class _Building:
             found.entry.packet if found.entry else 0,
             _flow(name, packet, sender, receiver),
             name,
-            in_words(packet, self._numbering),
+            packet_text(packet, self._numbering),
             self._holds(packet, Direction.of(packet)),
             Fate.UNKNOWN,
             remarks=tuple(self._remarks.get(frame or 0, ())),
@@ -192,7 +192,7 @@ class _Building:
                 yield Arrival(at, index + 1, copy, step.what, step.holds)
             else:
                 came = packet_at(side, index)
-                what = in_words(came, self._numbering, direction)
+                what = packet_text(came, self._numbering, direction)
                 holds = _rebound(sent, came) or self._holds(came, direction)
                 yield Arrival(at, index + 1, copy, what, holds, not checksum_right(came))
 

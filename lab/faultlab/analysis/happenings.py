@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from faultlab.analysis.capture_tail import Seen
 from faultlab.analysis.protocols import DNS_PORT, PROTOCOLS
-from faultlab.analysis.words import Numbering, in_words
+from faultlab.analysis.words import Numbering, packet_text
 from faultlab.errors import UsageError
 from faultlab.network.packets import Packet
 from faultlab.network.topology import NetworkPath, Node, parse_paths
@@ -110,7 +110,7 @@ class Happenings:
         sender, receiver = (there, here) if arrived else (here, there)
         acts = _DEED.findall(seen.comment)
         return Happening(
-            seen.time_ns, arrived, sender, receiver, number, in_words(packet, self._numbering), packet.protocol,
+            seen.time_ns, arrived, sender, receiver, number, packet_text(packet, self._numbering), packet.protocol,
             (packet.source_port, packet.target_port), tuple(effect for effect, _, _ in acts),
             tuple(self._deed(*act) for act in acts), late, copy,
         )  # fmt: skip

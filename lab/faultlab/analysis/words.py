@@ -67,7 +67,7 @@ class Numbering:
         return ahead(packet.ack, self._first.get(direction.back, packet.ack))
 
 
-def in_words(packet: Packet, numbering: Numbering, direction: Direction | None = None) -> str:
+def packet_text(packet: Packet, numbering: Numbering, direction: Direction | None = None) -> str:
     """One short phrase. `direction` is the stream it belongs to, where its own ports were changed on the way."""
     if packet.fragment & 0x1FFF:
         return f"fragment at byte {(packet.fragment & 0x1FFF) * 8} ({len(packet.payload)} B)"

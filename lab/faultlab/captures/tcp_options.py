@@ -10,7 +10,7 @@ _END, _NOTHING, _SCALE, _SACK = 0, 1, 3, 5
 _MAX_SCALE = 14  # RFC 7323, 2.3
 
 
-def options(data: bytes) -> Iterator[tuple[int, bytes]]:
+def tcp_options(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(kind, value) of each option, up to the first that does not fit (RFC 9293, 3.1)."""
     at = 0
     while at < len(data) and data[at] != _END:
@@ -27,13 +27,13 @@ def options(data: bytes) -> Iterator[tuple[int, bytes]]:
 def window_scale(data: bytes) -> int | None:
     """A SYN's shift count, at most 14; None without the option."""
     return next(
-        (min(value[0], _MAX_SCALE) for kind, value in options(data) if kind == _SCALE and len(value) == 1), None
+        (min(value[0], _MAX_SCALE) for kind, value in tcp_options(data) if kind == _SCALE and len(value) == 1), None
     )
 
 
 def sack_blocks(data: bytes) -> list[tuple[int, int]]:
     """(first number, number after the last) of each block that the receiver has, in the option's order."""
-    words = [value for kind, value in options(data) if kind == _SACK and len(value) % 8 == 0]
+    words = [value for kind, value in tcp_options(data) if kind == _SACK and len(value) % 8 == 0]
     return [
         (int.from_bytes(value[at : at + 4]), int.from_bytes(value[at + 4 : at + 8]))
         for value in words

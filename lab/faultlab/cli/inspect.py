@@ -106,14 +106,14 @@ def _summary(what: Path, every: bool, as_json: bool) -> None:
     from faultlab.analysis.subject import open_subject
     from faultlab.checks.result_file import read_result
     from faultlab.report.inspect_json import summary_json
-    from faultlab.report.inspect_text import summary
+    from faultlab.report.inspect_text import overview_lines
 
     seen = overview_of_file(what) if _is_a_capture(what) else overview(open_subject(what))
     result = read_result(what)
     if as_json:
         echo_json(summary_json(seen, result))
     else:
-        _print(summary(seen, result, every))
+        _print(overview_lines(seen, result, every))
 
 
 def _is_a_capture(what: Path) -> bool:

@@ -19,11 +19,11 @@ from faultlab.analysis.tail import LedgerTail
 from faultlab.cli.top_loop import once, watch
 from faultlab.errors import LabFailure, UsageError
 from faultlab.lab.lab import Lab
-from faultlab.lab.watching import beside_evidence, every, lab_of, moments, nodes
+from faultlab.lab.watching import beside_evidence, every, lab_of, nodes, snapshots
 from faultlab.printing import Terminal, echo_json
 from faultlab.report.follow_text import line
 from faultlab.report.top_text import as_json as view_as_json
-from faultlab.report.top_text import table
+from faultlab.report.top_text import live_table
 from faultlab.runtimes import control
 
 ALL = "all"
@@ -71,7 +71,7 @@ def capture(node: str, name: str, sides: str | None) -> None:
         raise UsageError(f"no node {node!r}; the nodes are {', '.join(facts['nodes'])}, or {ALL}")
     wanted = (sides,) if sides else ("sent",) if node == ALL else SIDES
     made = NodeCapture(hosts, chosen, wanted)
-    written = (moment["written"] for moment in moments(lab, every(CAPTURE_SECONDS)))
+    written = (moment["written"] for moment in snapshots(lab, every(CAPTURE_SECONDS)))
     out = sys.stdout.buffer
     try:
         beside_evidence(lab, facts, ["capture", node, "--name", name, *([f"--{sides}"] if sides else ())])
@@ -100,7 +100,7 @@ def top(name: str, only_once: bool, as_json: bool) -> None:
         elif as_json:
             echo_json(view_as_json(once(lab, facts)))
         else:
-            Terminal().print(table(once(lab, facts)))
+            Terminal().print(live_table(once(lab, facts)))
     except KeyboardInterrupt:
         return
 
@@ -131,7 +131,7 @@ def _happenings(lab: Lab, facts: dict[str, Any]) -> Iterator[Happening]:
     happenings = Happenings(nodes(facts), tail.faults)
 
     def with_ledger() -> Iterator[dict[str, int | None]]:
-        for moment in moments(lab, every(CAPTURE_SECONDS)):
+        for moment in snapshots(lab, every(CAPTURE_SECONDS)):
             for piece in ledger.read(moment["written"]["ledger.bin"]):
                 tail.feed(piece)
             yield moment["written"]

@@ -41,7 +41,7 @@ from faultlab.printing import Telling, Terminal, echo, echo_json, let_go_of_stdo
 from faultlab.report.grid import grid, markdown_report
 from faultlab.report.junit import junit_report
 from faultlab.report.progress import progress
-from faultlab.report.text import lines, show, summary
+from faultlab.report.text import result_lines, show, summary
 from faultlab.running import compare as compare_
 from faultlab.running import matrix, runner
 from faultlab.running.batch import LABS_PER_PROCESSOR, MOST_JOBS, bearable, run_all
@@ -523,12 +523,12 @@ def compare(
                 raise LabFailure(
                     f"{result.scenario} is {result.verdict}, so nothing is measured; see {result.evidence}"
                 )
-            rows[number] = compare_.measure(Evidence(Path(result.evidence)), *cells[number])
+            rows[number] = compare_.measure_run(Evidence(Path(result.evidence)), *cells[number])
     measured = [rows[number] for number in range(len(cells))]
     if as_json:
         echo_json([asdict(row) for row in measured])
     else:
-        echo(compare_.table(measured))
+        echo(compare_.comparison_table(measured))
 
 
 @cli.command()
@@ -560,7 +560,7 @@ def shrink(folder: Path, trust: bool) -> NoReturn:
 
 def _show_result(result: RunResult) -> None:
     console = Terminal()
-    for line in lines(replace(result, evidence=_short(result.evidence))):
+    for line in result_lines(replace(result, evidence=_short(result.evidence))):
         show(line, console)
 
 

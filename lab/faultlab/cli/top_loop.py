@@ -25,8 +25,8 @@ from faultlab.analysis.tail import LedgerTail
 from faultlab.analysis.traffic import Traffic
 from faultlab.errors import UsageError
 from faultlab.lab.lab import Lab
-from faultlab.lab.watching import Pause, every, moments, nodes
-from faultlab.report.top_text import View, lines, table
+from faultlab.lab.watching import Pause, every, nodes, snapshots
+from faultlab.report.top_text import View, live_table, log_lines
 
 REFRESH_SECONDS = 0.25
 LINES_SECONDS = 1.0
@@ -91,11 +91,11 @@ def _with_counters(paths: dict[str, Counts], counters: dict[str, dict[str, int]]
 
 def _moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
     """With the toxics beside the faults."""
-    for moment in moments(lab, pause):
+    for moment in snapshots(lab, pause):
         try:
             toxics = lab.toxics()
         except UsageError:
-            toxics = {}  # the lab has ended, as `moments` will find out
+            toxics = {}  # the lab has ended, as `snapshots` will find out
         yield {**moment, "toxics": toxics}
 
 
@@ -112,13 +112,13 @@ def watch(lab: Lab, facts: dict[str, Any], console: Console) -> None:
     if not console.is_terminal:
         for moment in _moments(lab, every(LINES_SECONDS)):
             stamp = time.strftime("%H:%M:%S")
-            for line in lines(top.view(moment)):
+            for line in log_lines(top.view(moment)):
                 console.print(f"{stamp}  {line}", soft_wrap=True, highlight=False, markup=False)
         return
     shown = None
     with _keys() as pause, Live(console=console, auto_refresh=False, screen=True) as live:
         for moment in _moments(lab, pause):
-            shown = table(top.view(moment))
+            shown = live_table(top.view(moment))
             live.update(shown, refresh=True)
     if shown is not None:
         console.print(shown)  # the screen is as it was before, and this is what is left to read

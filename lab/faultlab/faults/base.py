@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from faultlab.faults.match import Match
 from faultlab.network.packets import Packet
-from faultlab.units import in_words
+from faultlab.units import quantity_text
 
 
 class Stage(IntEnum):
@@ -202,7 +202,7 @@ class Fault(BaseModel):
 
 def _phrase(name: str, value: object, short: str | None) -> str:
     """`jitter 5ms`; the value alone for the field that a bare value sets."""
-    word, text = in_words(name, value)
+    word, text = quantity_text(name, value)
     return text if short in (name, word) else f"{word} {text}"
 
 

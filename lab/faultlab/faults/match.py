@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from faultlab.network.packets import ACK, FIN, FLAG_NAMES, PSH, RST, SYN, TCP, UDP, URG, Packet
-from faultlab.units import Milliseconds, in_words
+from faultlab.units import Milliseconds, quantity_text
 
 
 def numbering() -> Callable[[Packet], int]:
@@ -134,7 +134,7 @@ class Match(BaseModel):
     def describe(self) -> str:
         """The conditions that are set, in one phrase."""
         given = [(name, value) for name, value in self if value != type(self).model_fields[name].default]
-        return ", ".join(" ".join(in_words(name, value)) for name, value in given)
+        return ", ".join(" ".join(quantity_text(name, value)) for name, value in given)
 
 
 def _counted(tests: list[Selected], which: frozenset[int]) -> Selected:

@@ -28,7 +28,7 @@ def every(seconds: float) -> Pause:
     return pause
 
 
-def moments(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
+def snapshots(lab: Lab, pause: Pause) -> Iterator[dict[str, Any]]:
     """What `Lab.flush` says, again and again, until the lab has ended or the pause says so.
 
     When the lab ends, a last moment has None for each size in `written`: all there is. UsageError where no such lab is

@@ -29,7 +29,7 @@ from faultlab.report.figures import FaultSpan, cdf_figure, sequence_figure, time
 from faultlab.report.inspect_text import largest, reset_by
 from faultlab.report.ladder_svg import fate_in_words, ladder_head, ladder_svg
 from faultlab.report.page import Command, Drawing, FaultTold, Figure, Judged, RunPage, Table, Told
-from faultlab.report.series import conversations, course, delays, merged
+from faultlab.report.series import conversations, course, delays, round_trips_by_node
 
 NOT_IN_LEDGER = "not in the ledger: whether toxiproxy did it, the check fault seen says"
 MOST_DRAWN = 2000
@@ -238,7 +238,7 @@ def _figures(
     arrived = delays(paths)
     if arrived:
         standing = dict.fromkeys(fault for ladder in ladders for fault in ladder.faults)
-        yield times_figure(arrived, merged(courses), [_window(one, subject.end_ns) for one in standing])
+        yield times_figure(arrived, round_trips_by_node(courses), [_window(one, subject.end_ns) for one in standing])
         if any(one.measured_ms.any() for one in arrived):
             yield cdf_figure(arrived)
 

@@ -12,24 +12,24 @@ from faultlab.checks.run_result import RunResult
 from faultlab.printing import Text
 from faultlab.report.ladder_text import about
 from faultlab.report.quantities import duration, size
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 
 FLOWS_SHOWN = 20
 _HEAD = "bold"
 
 
-def summary(seen: Overview, result: RunResult | None, every: bool) -> Iterator[Text]:
+def overview_lines(seen: Overview, result: RunResult | None, every: bool) -> Iterator[Text]:
     """The verdict and its checks where there is a result; each path; each flow, the largest of many unless `every`."""
-    yield from (Text(line) for line in (lines(result) if result else map(_capture, seen.captures)))
+    yield from (Text(line) for line in (result_lines(result) if result else map(_capture, seen.captures)))
     yield from (Text(f"not known: {text}", "yellow") for text in seen.unknown)
     yield from (Text(f"note: {text}", "yellow") for text in seen.remarks)
     if seen.paths:
         yield Text()
-        yield from table([_PATH_HEAD, *map(_path, seen.paths)])
+        yield from text_table([_PATH_HEAD, *map(_path, seen.paths)])
     if seen.flows:
         shown = seen.flows if every else largest(seen.flows, FLOWS_SHOWN)
         yield Text()
-        yield from table([_FLOW_HEAD, *map(_flow, shown)], left=(0, 1, 5))
+        yield from text_table([_FLOW_HEAD, *map(_flow, shown)], left=(0, 1, 5))
         if len(shown) < len(seen.flows):
             yield Text(f"{len(seen.flows) - len(shown):,} smaller flows more; --all shows them", "dim")
 
@@ -106,7 +106,7 @@ def packet_lines(steps: Iterable[Step | Gap]) -> Iterator[Text]:
         frame = "forged" if step.forged else str(step.frame)
         rows.append((f"{step.at_ns / 1e6:.3f}", frame, f"{step.sender} -> {step.receiver}", what, became(step)))
         styles.append("bold red" if step.fate is Fate.DROPPED else "yellow" if step.stories else "")
-    for line, style in zip(table(rows, left=(2, 3, 4)), styles, strict=True):
+    for line, style in zip(text_table(rows, left=(2, 3, 4)), styles, strict=True):
         line.stylize(style)
         yield line
 
@@ -122,7 +122,7 @@ def became(step: Step) -> str:
     return "; ".join(words)
 
 
-def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0, 1)) -> Iterator[Text]:
+def text_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0, 1)) -> Iterator[Text]:
     """Rows as lines, the first of them the heading; the columns `left` begin at the left, others end at the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):

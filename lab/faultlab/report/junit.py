@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from faultlab.checks.base import Verdict
 from faultlab.checks.run_result import RunResult
 from faultlab.printing import printable
-from faultlab.report.text import lines
+from faultlab.report.text import result_lines
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 allows nowhere, not even escaped (section 2.2)."""
@@ -42,7 +42,7 @@ def _case(result: RunResult) -> ElementTree.Element:
     if result.verdict in _ELEMENTS:
         trouble = ElementTree.SubElement(case, _ELEMENTS[result.verdict], message=_clean(_why(result)))
         trouble.set("type", result.verdict.value)
-    ElementTree.SubElement(case, "system-out").text = _clean("\n".join(lines(result)))
+    ElementTree.SubElement(case, "system-out").text = _clean("\n".join(result_lines(result)))
     return case
 
 

@@ -117,7 +117,7 @@ def _way(path: str, stream: SentStream, is_lost: Flags) -> Way:
     )
 
 
-def merged(courses: Sequence[Course]) -> list[tuple[str, Points]]:
+def round_trips_by_node(courses: Sequence[Course]) -> list[tuple[str, Points]]:
     """The round trips of several connections by the node that measured them, in the order of time."""
     found: dict[str, list[Points]] = {}
     for node, points in (trip for one in courses for trip in one.round_trips):

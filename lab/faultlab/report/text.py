@@ -15,7 +15,7 @@ PROOF = "fault_seen"
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
-def lines(result: RunResult) -> Iterator[str]:
+def result_lines(result: RunResult) -> Iterator[str]:
     """What was run and its verdict; which packets prove its faults; what each check says; where to look.
 
     first-syn-ack-lost   netns/wire   seed 731942   PASS   1.09 s

@@ -61,7 +61,7 @@ class View:
         return None if count is None or not self.lately.seconds else count / self.lately.seconds
 
 
-def table(view: View) -> Table:
+def live_table(view: View) -> Table:
     """A row for each path: what is on it, and of each event how many since the start, and in the last second."""
     title = f"lab {view.name}   {view.runtime}/{view.engine}   seed {view.seed}"
     out = Table(box=None, pad_edge=False, title=title, title_justify="left", caption_justify="left")
@@ -80,7 +80,7 @@ def table(view: View) -> Table:
     return out
 
 
-def lines(view: View) -> Iterator[str]:
+def log_lines(view: View) -> Iterator[str]:
     """A line for each path that carried something lately; for logs, which keep every line."""
     for path in view.shown:
         lately = view.lately.paths.get(path)

@@ -64,7 +64,7 @@ def scenario(protocol: str, loss_percent: float) -> Scenario:
     return parse_scenario(text, f"compare-{protocol}-{loss_percent:g}".replace(".", "-"))
 
 
-def measure(evidence: Evidence, protocol: str, loss_percent: float) -> Measured:
+def measure_run(evidence: Evidence, protocol: str, loss_percent: float) -> Measured:
     """From the evidence of a run of `scenario`. LabFailure where nothing arrived."""
     client = evidence.journal(f"journal-{protocol}-client-1.jsonl")
     sent = {line["digest"]: line for line in client if line["op"] == "message" and line["phase"] == "invoke"}
@@ -130,7 +130,7 @@ def _round_trips(evidence: Evidence) -> float:
     return round((message.time - ours[0].time) / (2e6 * LATENCY_MS), 1)
 
 
-def table(rows: Sequence[Measured]) -> str:
+def comparison_table(rows: Sequence[Measured]) -> str:
     """In Markdown, a row for each protocol and loss."""
     head = ("", "loss", "round trips before data", "bytes on the wire per byte", "delivered", "in order",
             "p50", "p99", "behind a loss", "all there after")  # fmt: skip

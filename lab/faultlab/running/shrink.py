@@ -86,7 +86,7 @@ def shrink(folder: Path, options: RunOptions, say: Callable[[str], None]) -> Shr
 
         others = smallest(trials.others, lambda entries: fails(entries, everything))
         drops = smallest(everything, lambda drops: fails(others, drops))
-        text = trials.text([*others, *merged([as_entry(drop, recorded.ordinals[drop]) for drop in drops])])
+        text = trials.text([*others, *merge_drops([as_entry(drop, recorded.ordinals[drop]) for drop in drops])])
         last = run(parse_scenario(text, scenario.name), same)
     return Shrunk(text, len(everything), len(drops), trials.runs, bool(target & _failing(last)))
 
@@ -143,7 +143,7 @@ def as_entry(drop: RecordedDrop, ordinal: int) -> FaultFields:
     return {"on": path, "drop": {**match, "which": ordinal}}
 
 
-def merged(entries: Sequence[FaultFields]) -> list[FaultFields]:
+def merge_drops(entries: Sequence[FaultFields]) -> list[FaultFields]:
     """Drops that differ only in the number of their packet are one fault."""
     found: dict[str, FaultFields] = {}
     for entry in entries:

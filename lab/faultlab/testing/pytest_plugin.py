@@ -96,7 +96,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestedLab]:
 def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
     """The result of the scenario file that the test's `lab_scenario` marker names; it fails unless it is PASS."""
     from faultlab.errors import LabError
-    from faultlab.report.text import lines
+    from faultlab.report.text import result_lines
     from faultlab.running import runner
     from faultlab.scenario.model import find_scenario, load_scenario
 
@@ -117,7 +117,7 @@ def lab_result(request: pytest.FixtureRequest) -> Iterator[RunResult]:
         _fail(f"no run: {error}")
     node.stash[EVIDENCE] = Path(result.evidence)
     if result.verdict != "PASS":
-        _fail("\n".join(lines(result)))
+        _fail("\n".join(result_lines(result)))
     yield result
     if not node.stash.get(FAILED, False):
         shutil.rmtree(result.evidence)

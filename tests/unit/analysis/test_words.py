@@ -5,7 +5,7 @@ from __future__ import annotations
 import dns.message
 import dns.rrset
 import pytest
-from faultlab.analysis.words import Direction, Numbering, in_words
+from faultlab.analysis.words import Direction, Numbering, packet_text
 from faultlab.network.packets import ACK, FIN, RST, SYN, Packet
 
 from tests.support.virtual_wire import CLIENT, TCP_SERVER, tcp, udp
@@ -17,7 +17,7 @@ def words(*frames: bytes) -> list[str]:
     for frame in frames:
         packet = Packet.parse(frame)
         numbering.note(packet)
-        found.append(in_words(packet, numbering))
+        found.append(packet_text(packet, numbering))
     return found
 
 
@@ -57,7 +57,7 @@ def test_a_segment_with_other_ports_is_told_by_the_stream_it_belongs_to() -> Non
     numbering, original = Numbering(), Packet.parse(tcp(flags=SYN, seq=1000))
     numbering.note(original)
     moved = Packet.parse(tcp(b"x" * 5, seq=1001, port=31_000))
-    assert in_words(moved, numbering, Direction.of(original)) == "data 1..6 (5 B)"
+    assert packet_text(moved, numbering, Direction.of(original)) == "data 1..6 (5 B)"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from faultlab.analysis.subject import open_subject
 from faultlab.captures.files import CaptureFile
 from faultlab.captures.flows import Flows
 from faultlab.captures.noticed import Noticed
-from faultlab.report.inspect_text import summary
+from faultlab.report.inspect_text import overview_lines
 
 from tests.support.capture_bytes import LINKS, pcap, pcapng
 from tests.support.conversations import write
@@ -76,7 +76,7 @@ def test_flows_and_what_is_left_out_are_all_there_is(tmp_path: Path) -> None:
 def shown(file: Path) -> Sequence[str]:
     seen = overview_of_file(file)
     assert seen == overview(open_subject(file)), "in one pass or in two"
-    return [line.plain for line in summary(seen, None, every=True)]
+    return [line.plain for line in overview_lines(seen, None, every=True)]
 
 
 def test_the_summary_has_it(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from faultlab.captures.tcp_options import options, reports_duplicate, sack_blocks, window_scale
+from faultlab.captures.tcp_options import reports_duplicate, sack_blocks, tcp_options, window_scale
 
 
 def test_options_between_fillers() -> None:
-    assert list(options(bytes.fromhex("0204 05b4 01 030307 00 030301"))) == [(2, b"\x05\xb4"), (3, b"\x07")]
+    assert list(tcp_options(bytes.fromhex("0204 05b4 01 030307 00 030301"))) == [(2, b"\x05\xb4"), (3, b"\x07")]
 
 
 @pytest.mark.parametrize("data", ["03", "0300", "0301", "0305 0102", "0104"])
 def test_options_end_where_one_does_not_fit(data: str) -> None:
-    assert list(options(bytes.fromhex(data))) == []
+    assert list(tcp_options(bytes.fromhex(data))) == []
 
 
 def test_window_scale() -> None:

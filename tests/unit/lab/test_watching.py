@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from faultlab.cli.main import cli
 from faultlab.errors import LabFailure, UsageError
 from faultlab.lab.lab import Lab
-from faultlab.lab.watching import moments
+from faultlab.lab.watching import snapshots
 
 
 class Scripted:
@@ -35,7 +35,7 @@ class Scripted:
 
 def sizes(lab: Scripted, pauses: int = 100) -> Iterator[int | None]:
     left = iter(range(pauses))
-    for moment in moments(cast(Lab, lab), lambda: next(left, None) is not None):
+    for moment in snapshots(cast(Lab, lab), lambda: next(left, None) is not None):
         yield moment["written"]["sent.pcapng"]
 
 

@@ -9,7 +9,7 @@ from faultlab.analysis.flow_facts import FlowFacts, TcpSide
 from faultlab.analysis.ladder import Arrival, Deed, Gap
 from faultlab.analysis.overview import CaptureSize, Overview
 from faultlab.faults.base import Effect
-from faultlab.report.inspect_text import became, packet_lines, summary, table
+from faultlab.report.inspect_text import became, overview_lines, packet_lines, text_table
 from faultlab.report.quantities import duration, size
 
 from tests.unit.analysis.steps import DROP, LATENCY, MS, step
@@ -29,7 +29,7 @@ def said(*flows: FlowFacts, every: bool = False) -> list[str]:
     seen = Overview(
         (CaptureSize("a.pcap", 5, 1000, 5 * MS),), 0, (), (), flows, ("what came of it",), ("is cut short",)
     )
-    return [line.plain for line in summary(seen, None, every)]
+    return [line.plain for line in overview_lines(seen, None, every)]
 
 
 def test_of_a_capture_its_size_and_what_is_not_known() -> None:
@@ -97,7 +97,7 @@ def test_a_line_for_each_packet() -> None:
 
 
 def test_a_table_has_straight_columns() -> None:
-    assert [line.plain for line in table([("path", "n"), ("a->b", "1,000"), ("c", "7")], left=(0,))] == [
+    assert [line.plain for line in text_table([("path", "n"), ("a->b", "1,000"), ("c", "7")], left=(0,))] == [
         "path      n",
         "a->b  1,000",
         "c         7",

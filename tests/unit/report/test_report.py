@@ -16,7 +16,7 @@ from faultlab.checks.run_result import EXIT_CODES, RunResult, worst_of
 from faultlab.report.grid import grid, markdown_report
 from faultlab.report.junit import junit_report
 from faultlab.report.progress import progress
-from faultlab.report.text import lines, show, summary
+from faultlab.report.text import result_lines, show, summary
 from faultlab.scenario.schema import results_schema
 from rich.console import Console
 
@@ -48,7 +48,7 @@ ALL = [PASSED, FAILED, UNPROVEN, BROKEN]
 
 
 def test_a_run_that_passed_shows_its_proof() -> None:
-    assert list(lines(PASSED)) == [
+    assert list(result_lines(PASSED)) == [
         "a-pass   netns/wire   seed 7   PASS   1.50 s",
         "  fault seen  dropped 1 of 25: drop [sent.pcapng frame 2 (ledger 2)]",
         "              dropped 2 of 30: loss",
@@ -58,14 +58,14 @@ def test_a_run_that_passed_shows_its_proof() -> None:
 
 
 def test_a_run_that_did_not_pass_shows_all_that_was_found() -> None:
-    told = list(lines(FAILED))
+    told = list(result_lines(FAILED))
     assert "  reliability  FAIL: message 3 arrived 2 times" in told
     assert any(line.strip().startswith("- message 3") and line.endswith("[journal]") for line in told)
     assert "  fault seen   INCONCLUSIVE: loss left no trace" in told
 
 
 def test_a_run_that_broke_says_why() -> None:
-    assert "  error     the lab died" in list(lines(BROKEN))
+    assert "  error     the lab died" in list(result_lines(BROKEN))
 
 
 def test_summary_counts_and_names() -> None:

@@ -9,7 +9,7 @@ from faultlab.analysis.paths import path_facts
 from faultlab.analysis.subject import open_subject
 from faultlab.faults import Drop, Fault, Latency, Match
 from faultlab.report.figures import Points
-from faultlab.report.series import Conversation, Course, conversations, course, delays, merged
+from faultlab.report.series import Conversation, Course, conversations, course, delays, round_trips_by_node
 
 from tests.support.virtual_wire import ACK, CLIENT, PSH, SYN, TCP_SERVER, TO_TCP, TO_UDP, tcp
 from tests.unit.checks.histories import datagrams, record
@@ -88,6 +88,6 @@ def test_delays_of_what_arrived(tmp_path: Path) -> None:
 def test_round_trips_of_several_connections_are_one_trace_a_node() -> None:
     one = Course((), (("client", Points.of([1, 3], [10, 30])), ("server", Points.of([2], [5]))))
     other = Course((), (("client", Points.of([2], [20])),))
-    (client, points), (server, _) = merged([one, other])
+    (client, points), (server, _) = round_trips_by_node([one, other])
     assert (client, server) == ("client", "server")
     assert (points.seconds.tolist(), points.values.tolist()) == ([1, 2, 3], [10, 20, 30])

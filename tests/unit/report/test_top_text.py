@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 from faultlab.analysis.counts import Counts, Lately
-from faultlab.report.top_text import View, as_json, lines, table
+from faultlab.report.top_text import View, as_json, live_table, log_lines
 from rich.console import Console
 
 THERE, BACK = "client->tcp-server", "tcp-server->client"
@@ -21,7 +21,7 @@ VIEW = View(
 
 def shown(view: View, width: int = 110) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    console.print(table(view))
+    console.print(live_table(view))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -57,7 +57,7 @@ def test_a_fault_shows_before_any_packet_has_come() -> None:
 
 
 def test_lines_are_of_the_paths_that_carried_something() -> None:
-    assert list(lines(VIEW)) == [
+    assert list(log_lines(VIEW)) == [
         "client->tcp-server  10 packets/s 10MB/s, 3 dropped, 1 sent again  [loss 5%; latency 20ms]"
     ]
 

@@ -32,7 +32,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_measures(history: Path) -> None:
-    measured = compare.measure(Evidence(history), "udp", 20)
+    measured = compare.measure_run(Evidence(history), "udp", 20)
     assert measured == compare.Measured(
         protocol="udp",
         loss_percent=20,
@@ -48,7 +48,7 @@ def test_measures(history: Path) -> None:
 
 
 def test_shows_them_as_a_table(history: Path) -> None:
-    rows = compare.table([compare.measure(Evidence(history), "udp", 20)]).splitlines()
+    rows = compare.comparison_table([compare.measure_run(Evidence(history), "udp", 20)]).splitlines()
     assert len({row.count("|") for row in rows}) == 1
     assert rows[-1] == "| UDP | 20 % | 0.0 | 1.94 | 80.0% | 60.0% | 1 ms | 3 ms | 3 ms | 0.0 s |"
 
@@ -56,7 +56,7 @@ def test_shows_them_as_a_table(history: Path) -> None:
 def test_nothing_arrived_is_said(history: Path) -> None:
     write_journal(history, "journal-udp-server.jsonl", [])
     with pytest.raises(LabFailure, match="udp at 20% loss: no message arrived"):
-        compare.measure(Evidence(history), "udp", 20)
+        compare.measure_run(Evidence(history), "udp", 20)
 
 
 @pytest.mark.parametrize("protocol", compare.PROTOCOLS)

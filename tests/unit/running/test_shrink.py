@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from faultlab.network.sendings import Sending
-from faultlab.running.shrink import FaultFields, apart, as_entry, drops_only, merged, smallest
+from faultlab.running.shrink import FaultFields, apart, as_entry, drops_only, merge_drops, smallest
 from faultlab.scenario.model import FaultEntry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,7 +89,7 @@ def test_a_packet_is_a_fault(flow: str, sending: Sending, drop: FaultFields) -> 
 def test_packets_of_a_flow_are_one_fault() -> None:
     entries = [{"on": "a->b", "drop": {"protocol": "udp", "which": n}} for n in (3, 8)]
     entries += [{"on": "b->a", "drop": {"protocol": "udp", "which": 5}}]
-    assert merged(entries) == [
+    assert merge_drops(entries) == [
         {"on": "a->b", "drop": {"protocol": "udp", "which": [3, 8]}},
         {"on": "b->a", "drop": {"protocol": "udp", "which": [5]}},
     ]

@@ -83,7 +83,7 @@ class Netem:
             (
                 attribute(_LATENCY64, _I64.pack(self.delay)),
                 attribute(_JITTER64, _I64.pack(self.jitter)),
-                attribute(_DELAY_DIST, table(self.distribution)),
+                attribute(_DELAY_DIST, delay_table(self.distribution)),
                 attribute(_CORR, _CORRELATIONS.pack(_chance(self.delay_correlation), 0, 0)),
                 attribute(_REORDER, _CHANCE.pack(_chance(self.reorder), 0)),
                 attribute(_CORRUPT, _CHANCE.pack(_chance(self.corrupt), 0)),
@@ -128,7 +128,7 @@ DISTRIBUTIONS: dict[str, Callable[[float], float]] = {"uniform": _uniform, "norm
 
 
 @cache
-def table(distribution: str) -> bytes:
+def delay_table(distribution: str) -> bytes:
     """The 16-bit numbers that netem draws a delay's deviation from."""
     inverse = DISTRIBUTIONS[distribution]
     middles = ((number + 0.5) / TABLE_SIZE for number in range(TABLE_SIZE))

@@ -4,7 +4,7 @@ from struct import Struct, unpack_from
 
 import pytest
 from faultlab.engines.netem.messages import attributes
-from faultlab.engines.netem.options import DISTRIBUTIONS, TABLE_SIZE, TABLE_UNIT, Burst, Netem, table
+from faultlab.engines.netem.options import DISTRIBUTIONS, TABLE_SIZE, TABLE_UNIT, Burst, Netem, delay_table
 
 FIXED = Struct("=6I")
 
@@ -59,7 +59,7 @@ def test_the_seed_goes_out_whole() -> None:
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_tables_are_centred_and_as_wide_as_the_jitter(name: str) -> None:
-    values = [value / TABLE_UNIT for value in Struct(f"={TABLE_SIZE}h").unpack(table(name))]
+    values = [value / TABLE_UNIT for value in Struct(f"={TABLE_SIZE}h").unpack(delay_table(name))]
     assert sum(values) / TABLE_SIZE == pytest.approx(0, abs=0.05)
     if name == "uniform":
         assert (min(values), max(values)) == (pytest.approx(-1, abs=0.001), pytest.approx(1, abs=0.001))
