@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultlab.evidence.files import read_packets
 from faultlab.evidence.ledger_reader import read_ledger
+from faultlab.evidence.pcapng import read_packets
 from faultlab.runtimes.compose import images, project
 from toxiproxy import Toxiproxy
 

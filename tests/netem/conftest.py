@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from faultlab.engines.netem.support import supported
 from faultlab.evidence import ledger_format
-from faultlab.evidence.files import read_packets
+from faultlab.evidence.pcapng import read_packets
 from faultlab.lab.lab import Lab
 
 from tests.conftest import RanOn

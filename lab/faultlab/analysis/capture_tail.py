@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import NamedTuple
 
-from faultlab.errors import LabFailure
-from faultlab.evidence.files import BLOCK, find_option
-
-PACKET_BLOCK = 6
-_HEAD = Struct("<II")
-_SMALLEST = 12
-_COMMENT, _PACKET_ID = 1, 5
+from faultlab.evidence.files import BLOCK, PACKET_BLOCK
+from faultlab.evidence.pcapng import COMMENT, PACKET_ID, blocks, packet_fields, packet_option
 
 
 class Seen(NamedTuple):
@@ -25,24 +19,20 @@ class Seen(NamedTuple):
 
     @property
     def frame(self) -> bytes:
-        return self.block[BLOCK.size : BLOCK.size + self._size]
+        return self.block[BLOCK.size : BLOCK.size + packet_fields(self.block, 0)[2]]
 
     @property
     def comment(self) -> str:
         """What was decided: `dropped: dropped by f1 (random 10%)`. Engine netem says it only at the end."""
-        return self._option(_COMMENT).decode()
+        return self._option(COMMENT).decode()
 
     @property
     def packet(self) -> int:
         """Its number in the ledger; 0 while engine netem has given it none."""
-        return int.from_bytes(self._option(_PACKET_ID), "little")
-
-    @property
-    def _size(self) -> int:
-        return int(BLOCK.unpack_from(self.block)[5])
+        return int.from_bytes(self._option(PACKET_ID), "little")
 
     def _option(self, wanted: int) -> bytes:
-        return find_option(self.block, BLOCK.size + (self._size + 3) // 4 * 4, len(self.block) - 4, wanted) or b""
+        return packet_option(self.block, 0, len(self.block), wanted) or b""
 
 
 class CaptureTail:
@@ -54,16 +44,10 @@ class CaptureTail:
 
     def feed(self, data: bytes) -> list[Seen]:
         """The packets that are whole with this piece. LabFailure where the file is none of the lab's."""
-        data, at, found = self._rest + data, 0, []
-        while at + _HEAD.size <= len(data):
-            kind, total = _HEAD.unpack_from(data, at)
-            if total < _SMALLEST or total % 4:
-                raise LabFailure(f"a block of {total} bytes in the capture, which is none of ours")
-            if at + total > len(data):
-                break
+        data, behind, found = self._rest + data, 0, []
+        for kind, start, behind in blocks(data):
             if kind == PACKET_BLOCK:
-                _, _, node, high, low, _, _ = BLOCK.unpack_from(data, at)
-                found.append(Seen(self._side, node, high << 32 | low, data[at : at + total]))
-            at += total
-        self._rest = data[at:]
+                node, time, _ = packet_fields(data, start)
+                found.append(Seen(self._side, node, time, data[start:behind]))
+        self._rest = data[behind:]
         return found

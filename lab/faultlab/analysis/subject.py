@@ -20,11 +20,11 @@ import numpy as np
 
 from faultlab.analysis.decisions import Decisions, decisions
 from faultlab.analysis.hosts import Hosts
-from faultlab.analysis.packet_ids import packet_ids
 from faultlab.analysis.waits import earliest, latest
 from faultlab.captures.columns import I32, I64, U64, Columns, Flags, joined
 from faultlab.captures.files import CaptureFile
 from faultlab.captures.noticed import Noticed
+from faultlab.captures.pcapng import packet_ids
 from faultlab.errors import LabError, UsageError
 from faultlab.evidence.gaps import Gaps
 from faultlab.evidence.ledger_reader import FaultNote, Ledger, read_ledger

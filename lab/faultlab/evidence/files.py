@@ -7,9 +7,8 @@ nanosecond resolution since the epoch, one interface for each node, and the node
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from mmap import mmap
 from pathlib import Path
 from struct import Struct
 
@@ -20,8 +19,7 @@ FILE_LIMIT = 4 << 30
 
 BLOCK = Struct("<IIIIIII")
 """How an enhanced packet block starts: type 6, total size, interface, time (high, low), captured and original size."""
-_PACKET_BLOCK = 6
-_END_OF_OPTIONS = 0
+PACKET_BLOCK = 6
 _TAIL = Struct("<HHQHHI")
 _OPTION = Struct("<HH")
 _U32 = Struct("<I")
@@ -80,7 +78,7 @@ class CaptureWriter(Appender):
         size = len(frame)
         pad = bytes(-size & 3)
         total = 28 + size + len(pad) + len(comment) + 20
-        head = BLOCK.pack(_PACKET_BLOCK, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
+        head = BLOCK.pack(PACKET_BLOCK, total, interface, wall >> 32, wall & 0xFFFFFFFF, size, size)
         self.parts += (head, frame, pad, comment, _TAIL.pack(5, 8, packet_id, 0, 0, total))
 
 
@@ -91,18 +89,6 @@ def comment_option(text: str) -> bytes:
 def _option(code: int, text: str | bytes) -> bytes:
     value = text.encode() if isinstance(text, str) else text
     return _OPTION.pack(code, len(value)) + value + bytes(-len(value) & 3)
-
-
-def find_option(data: bytes | mmap, at: int, end: int, wanted: int) -> bytes | None:
-    """The value of the first option of this code between two offsets; None where there is none."""
-    while at + _OPTION.size <= end:
-        code, size = _OPTION.unpack_from(data, at)
-        if code == wanted:
-            return data[at + 4 : at + 4 + size]
-        if code == _END_OF_OPTIONS:
-            return None
-        at += 4 + (size + 3) // 4 * 4
-    return None
 
 
 def _block(kind: int, body: bytes) -> bytes:
@@ -128,13 +114,3 @@ def name_resolution(hosts: Sequence[Node]) -> bytes:
         for kind, address in ((1, host.ipv4), (2, host.ipv6))
     ]
     return _block(4, b"".join(records) + bytes(4))
-
-
-def read_packets(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """(interface, ns since the epoch, frame) of each packet in a file that `CaptureWriter` wrote."""
-    at = 0
-    while at + BLOCK.size <= len(data):
-        kind, total, interface, high, low, size, _ = BLOCK.unpack_from(data, at)
-        if kind == _PACKET_BLOCK:
-            yield interface, high << 32 | low, data[at + BLOCK.size : at + BLOCK.size + size]
-        at += total

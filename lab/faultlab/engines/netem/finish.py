@@ -17,7 +17,7 @@ from faultlab.engines.netem.live import Live
 from faultlab.engines.netem.messages import Counters
 from faultlab.engines.recorder import FileRecorder
 from faultlab.engines.transit import PathFlow, PathState, Transit
-from faultlab.evidence.files import read_packets
+from faultlab.evidence.pcapng import read_packets
 from faultlab.faults.base import Effect
 from faultlab.network.packets import Packet
 from faultlab.network.topology import PathEnds
