@@ -12,7 +12,7 @@ from mininet.nodelib import LinuxBridge
 from mininet.topo import SingleSwitchTopo
 
 
-def main(hosts):
+def main(hosts: int) -> None:
     start = time.perf_counter()
     net = Mininet(
         topo=SingleSwitchTopo(hosts), switch=LinuxBridge, controller=None, autoSetMacs=True, autoStaticArp=True

@@ -78,6 +78,8 @@ def _dpkt(file: Path) -> int:
 
 def _dpkt_fields(reader: Iterator[tuple[float, bytes]]) -> Iterator[tuple[object, ...]]:
     for when, frame in reader:
+        network: tuple[object, ...]
+        rest: tuple[object, ...]
         ip = dpkt.ethernet.Ethernet(frame).data
         if isinstance(ip, dpkt.ip.IP):
             network = (ip.src, ip.dst, ip.p, ip.ttl, ip.id, ip.len, ip.offset, ip.mf)

@@ -94,7 +94,7 @@ def toxiproxy_round_trips() -> list[float]:
 
 
 @contextmanager
-def _toxiproxy(api: int, listen: int, upstream: int, toxic: dict[str, object]) -> Iterator[None]:
+def _toxiproxy(api: int, listen: int, upstream: int, toxic: dict[str, Any]) -> Iterator[None]:
     import requests
 
     binary = find_toxiproxy()
@@ -111,7 +111,12 @@ def _toxiproxy(api: int, listen: int, upstream: int, toxic: dict[str, object]) -
             except requests.ConnectionError:
                 if time.monotonic() > deadline:
                     raise
-        proxy = {"name": "p", "listen": f"127.0.0.1:{listen}", "upstream": f"127.0.0.1:{upstream}", "enabled": True}
+        proxy: dict[str, Any] = {
+            "name": "p",
+            "listen": f"127.0.0.1:{listen}",
+            "upstream": f"127.0.0.1:{upstream}",
+            "enabled": True,
+        }
         requests.post(url + "/proxies", json=proxy, timeout=5).raise_for_status()
         requests.post(url + "/proxies/p/toxics", json=toxic, timeout=5).raise_for_status()
         yield
@@ -185,7 +190,7 @@ def idle_share() -> float:
 
 def _cpu_ns(supervisor: int) -> int:
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return sum(_on_cpu_ns(int(pid)) for pid in (supervisor, *children))
+    return sum(_on_cpu_ns(int(pid)) for pid in (str(supervisor), *children))
 
 
 def _on_cpu_ns(pid: int) -> int:

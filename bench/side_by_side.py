@@ -9,7 +9,7 @@ Exit status 1 where the wire's median delay is further from what was asked than 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
@@ -66,7 +66,7 @@ def main() -> int:
         for engine in ENGINES:
             print(f"{engine}: {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
             found[engine].append(look(engine))
-    rows = {
+    rows: dict[str, Callable[[Seen], str]] = {
         f"delay p50, asked {ASKED_MS:g} ms": lambda seen: f"{seen.delay(0.5):.3f} ms",
         "delay p99": lambda seen: f"{seen.delay(0.99):.3f} ms",
         f"lost, asked {LOSS_PERCENT:g}%": lambda seen: f"{seen.lost:.2%}",

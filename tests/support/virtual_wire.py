@@ -28,7 +28,7 @@ TO_UDP, FROM_UDP = "client->udp-server", "udp-server->client"
 def sum16(data: bytes) -> int:
     """RFC 1071, word by word: slow, and not the code under test."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
