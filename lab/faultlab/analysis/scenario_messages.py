@@ -10,10 +10,11 @@ from faultlab_services.framing import PeerError, codec
 from faultlab.analysis.build_ladder import Messages, packet_at
 from faultlab.analysis.messages import Message
 from faultlab.analysis.subject import Subject
-from faultlab.analysis.words import Direction, Numbering
+from faultlab.analysis.words import Direction
 from faultlab.errors import UsageError
 from faultlab.network.packets import SYN, TCP
 from faultlab.network.standard_lab import TCP_PORTS
+from faultlab.network.tcp_stream import TcpStream
 from faultlab.scenario.model import parse_scenario
 from faultlab.scenario.workloads import TcpWorkload
 
@@ -29,7 +30,7 @@ def messages_of(subject: Subject) -> Messages:
     found = {}
     for direction, stream in _streams(subject, framings).items():
         framing = framings.get(direction.source_port) or framings[direction.target_port]
-        found[direction] = list(_messages(framing, bytes(stream)))
+        found[direction] = list(_messages(framing, bytes(stream.data)))
     return found
 
 
@@ -45,25 +46,24 @@ def _framings(subject: Subject) -> dict[int, str]:
     return {port: framing for port, framing in framings.items() if framing != "raw"}
 
 
-def _streams(subject: Subject, framings: dict[int, str]) -> dict[Direction, bytearray]:
-    """What was sent each way, from the first byte on, as far as it lies in one piece."""
+def _streams(subject: Subject, framings: dict[int, str]) -> dict[Direction, TcpStream]:
+    """What was sent each way; of ports that are used anew, the first connection."""
     side, columns = subject.main, subject.main.columns
     ports = np.array(list(framings), np.uint16)
     framed = (np.isin(columns.source_port, ports) | np.isin(columns.target_port, ports)) & (columns.protocol == TCP)
     telling = framed & ((columns.payload > 0) | (columns.flags & SYN != 0))
-    numbering, streams, full = Numbering(), dict[Direction, bytearray](), set[tuple[int, int, int]]()
+    streams, full = dict[Direction, TcpStream](), set[tuple[int, int, int]]()
     for index in np.flatnonzero(telling).tolist():
         way = (int(side.source[index]), int(columns.source_port[index]), int(columns.target_port[index]))
         if way in full:
             continue
         packet = packet_at(side, index)
-        numbering.note(packet)
-        direction = Direction.of(packet)
-        stream = streams.setdefault(direction, bytearray())
-        begin = numbering.seq(packet, direction) - 1
-        if 0 <= begin <= len(stream) < begin + len(packet.payload):
-            stream += packet.payload[len(stream) - begin :]
-        if len(stream) >= MOST_BYTES:
+        stream = streams.setdefault(Direction.of(packet), TcpStream())
+        if packet.flags & SYN and stream.edge >= 0 and not stream.opened_by(packet):
+            full.add(way)
+            continue
+        stream.add(packet)
+        if stream.seen >= MOST_BYTES:
             full.add(way)
     return streams
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from faultlab.analysis.subject import Side, Subject
 from faultlab.captures.columns import I32, I64, Columns, Flags
 from faultlab.captures.flows import FlowColumns
+from faultlab.captures.tcp import unwrapped
 from faultlab.captures.tcp_marks import Heard
-from faultlab.network.packets import ACK, FIN, HALF, MASK, SYN, TCP
+from faultlab.network.packets import ACK, FIN, MASK, SYN, TCP
 
 _NONE: I64 = np.zeros(0, np.int64)
 
@@ -38,8 +39,7 @@ class SentStream:
         self.sent_ns = sent.time_ns[places]
         self._came_ns = sent.outer_ns[places]
         seq = columns.seq[places].astype(np.int64)
-        steps = seq - np.concatenate(([first], seq[:-1]))
-        self.start: I64 = np.cumsum((steps + HALF & MASK) - HALF)
+        self.start: I64 = unwrapped(seq, first)
         self.end: I64 = self.start + takes
         self.says: Flags = takes > 0
         before = np.maximum.accumulate(self.end)[:-1]

@@ -279,10 +279,10 @@ def options(data: bytes, at: int, end: int, order: Order) -> Iterator[tuple[int,
 
 
 def packet_ids(path: Path, columns: Columns) -> U64:
-    """The ledger id that a lab's own captures give each packet (epb_packetid); 0 where it has none, as in every file that is not little-endian pcapng.
+    """The ledger id that a lab's own captures give each packet (epb_packetid); 0 where it has none.
 
-    Options follow the frame, which is filled up to 32 bits (draft-ietf-opsawg-pcapng, 3.5 and 4.3). A lab writes at
-    most the comment before the id.
+    Only little-endian pcapng has ids. Options follow the frame, which is filled up to 32 bits
+    (draft-ietf-opsawg-pcapng, 3.5 and 4.3). A lab writes at most the comment before the id.
     """
     none = np.zeros(len(columns), np.uint64)
     data: U8 = np.memmap(path, np.uint8, mode="r") if len(columns) else np.zeros(0, np.uint8)

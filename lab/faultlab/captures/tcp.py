@@ -146,8 +146,12 @@ class Analysis:
         who = self.of(flow)
         who = who[(self.marked.side[who] == side) & (self.columns.payload[who] > 0)]
         seq = self.columns.seq[who].astype(np.int64) + (self.columns.flags[who] & SYN != 0)
-        steps = np.diff(seq, prepend=self.tcp[flow.index].sides[side].stream.first)
-        return who, np.cumsum((steps + HALF & MASK) - HALF)
+        return who, unwrapped(seq, self.tcp[flow.index].sides[side].stream.first)
+
+
+def unwrapped(seq: I64, first: int) -> I64:
+    """Sequence numbers, one after another, as places in their stream, which begins at `first` (RFC 9293, 3.4)."""
+    return np.cumsum((np.diff(seq, prepend=first) + HALF & MASK) - HALF)
 
 
 def analyse(capture: Path | CaptureFile) -> Analysis:

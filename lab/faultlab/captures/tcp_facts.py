@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faultlab.captures.columns import I64
-from faultlab.captures.stream import StreamCoverage
 from faultlab.captures.tcp_marks import Mark
 from faultlab.network.packets import FIN, HALF, MASK, RST, SYN
+from faultlab.network.tcp_stream import StreamCoverage
 
 _MAX_WAITING = 4096
 """Segments without acknowledgement that are remembered for a direction: what bounds its memory."""

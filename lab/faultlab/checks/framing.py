@@ -12,8 +12,9 @@ from faultlab_services.framing import PeerError, codec
 
 from faultlab.checks.base import Check, CheckResult, Finding, NoOptions, conclude
 from faultlab.checks.messages import Connection, client_errors, connections
-from faultlab.checks.streams import Stream, streams
+from faultlab.checks.streams import streams
 from faultlab.evidence.run_evidence import Evidence, WorkloadRecord
+from faultlab.network.tcp_stream import TcpStream
 
 CAPTURE = "delivered.pcapng"
 
@@ -70,7 +71,7 @@ def _judge_arrivals(
     return frames
 
 
-def _stream_of(one: Connection, on_wire: dict[int, Stream]) -> Stream | None:
+def _stream_of(one: Connection, on_wire: dict[int, TcpStream]) -> TcpStream | None:
     ports = {one.local_port} if one.workload.target != "toxiproxy" else set(one.peer_ports)
     return next((stream for port, stream in on_wire.items() if port in ports), None)
 
@@ -105,7 +106,9 @@ def _piece(frame: bytes, messages: dict[bytes, int]) -> str | None:
     return None
 
 
-def _frames(workload: WorkloadRecord, stream: Stream, one: Connection, what: str, wrong: list[Finding]) -> list[bytes]:
+def _frames(
+    workload: WorkloadRecord, stream: TcpStream, one: Connection, what: str, wrong: list[Finding]
+) -> list[bytes]:
     try:
         return codec(workload.framing or "line").decoder().feed(bytes(stream.data))
     except PeerError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from faultlab.checks.base import Finding
 from faultlab.evidence.run_evidence import Evidence
-from faultlab.network.packets import ACK, FIN, RST, SYN, TCP, Packet, ahead
+from faultlab.network.packets import ACK, FIN, MASK, RST, SYN, TCP, Packet, ahead
 
 PROXY = "toxiproxy"
 BANDWIDTH_SLICE_SECONDS = 0.1
@@ -90,7 +90,7 @@ def passage_of(evidence: Evidence, toxic: dict[str, Any]) -> ToxicPassage:
 def _new_bytes(packet: Packet, ends: dict[tuple[int, int], int]) -> int:
     """Payload beyond what the connection's segments had before: TCP may send bytes again (RFC 9293, 3.8.1)."""
     size, flow = packet.payload_end - packet.payload_at, (packet.source_port, packet.target_port)
-    end = (packet.seq + size) & 0xFFFFFFFF
+    end = (packet.seq + size) & MASK
     new = size if flow not in ends else min(size, max(0, ahead(end, ends[flow])))
     if size and new:
         ends[flow] = end

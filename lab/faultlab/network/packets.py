@@ -203,7 +203,7 @@ def takes_sequence_numbers(packet: Packet) -> bool:
 
 def stream_offset(packet: Packet, syn_seq: int) -> int:
     """Where a segment stands in its byte stream, from 0; `syn_seq` is the SYN's sequence number (RFC 9293, 3.4)."""
-    return (packet.seq + bool(packet.flags & SYN) - syn_seq - 1) & 0xFFFFFFFF
+    return (packet.seq + bool(packet.flags & SYN) - syn_seq - 1) & MASK
 
 
 def internet_checksum(data: bytes) -> int:
@@ -340,7 +340,7 @@ def reset_for(packet: Packet, *, towards_sender: bool) -> bytes:
     seq, ack, flags = packet.seq, packet.ack, RST | (packet.flags & ACK)
     if towards_sender:
         source, target, ports = target, source, ports[::-1]
-        seq, ack, flags = packet.ack, (packet.seq + packet.stream_size) & 0xFFFFFFFF, RST | ACK
+        seq, ack, flags = packet.ack, (packet.seq + packet.stream_size) & MASK, RST | ACK
     tcp = _TCP_START.pack(*ports, seq, ack) + bytes((5 << 4, flags)) + bytes(6)
     if packet.version == 4:
         ip = b"\x45\0" + _U16.pack(40) + bytes((0, 0, 0x40, 0, 64, TCP, 0, 0)) + source + target

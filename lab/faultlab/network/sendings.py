@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from faultlab.network.packets import ACK, RST, SYN, TCP, Packet, stream_offset
+from faultlab.network.packets import ACK, MASK, RST, SYN, TCP, Packet, stream_offset
 
 STREAM = ("bytes", "FIN")
 """What takes a place in the stream that other segments may take too."""
@@ -106,4 +106,4 @@ class Sendings:
             return Place("RST", at)
         if packet.stream_size:
             return Place("bytes" if packet.payload_end > packet.payload_at else "FIN", at, packet.stream_size)
-        return Place("ACK", (packet.ack - self._first_ack) & 0xFFFFFFFF)
+        return Place("ACK", (packet.ack - self._first_ack) & MASK)

@@ -42,6 +42,14 @@ def test_lines_end_with_their_newline(tmp_path: Path) -> None:
     assert streams(tmp_path, 8081, b"one\ntw", b"o\n") == [[Message(0, 0, 0, 3, 4), Message(1, 4, 4, 7, 8)]]
 
 
+def test_a_segment_that_comes_late_is_put_in_its_place(tmp_path: Path) -> None:
+    begin, late, end = (
+        tcp(text, ACK, seq=seq, to=8081) for seq, text in ((1001, b"one\n"), (1005, b"tw"), (1007, b"o\n"))
+    )
+    record(tmp_path, [tcp(flags=SYN, seq=1000, to=8081), begin, end, late])
+    assert list(messages_of(open_subject(tmp_path)).values()) == [[Message(0, 0, 0, 3, 4), Message(1, 4, 4, 7, 8)]]
+
+
 def test_a_raw_stream_has_no_messages(tmp_path: Path) -> None:
     assert streams(tmp_path, 8080, b"one\n", b"two\n") == []
 

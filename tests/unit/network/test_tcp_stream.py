@@ -3,7 +3,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from faultlab.captures.stream import StreamCoverage
+from faultlab.network.packets import ACK, SYN, Packet
+from faultlab.network.tcp_stream import StreamCoverage, TcpStream
+
+from tests.support.virtual_wire import tcp
 
 
 def taken(*parts: tuple[int, int]) -> StreamCoverage:
@@ -54,3 +57,20 @@ def test_many_holes_are_given_up() -> None:
     stream = taken(*((20 * k + 10, 10) for k in range(5000)))
     assert stream.seen == 50_000
     assert stream.missing == 10 * (5000 - 4096)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_bytes_are_those_sent_whatever_the_order(seed: int) -> None:
+    draw = Random(seed)
+    start, text = draw.choice([1000, (1 << 32) - 500]), draw.randbytes(1000)
+    pieces = [(at, text[at : at + draw.randrange(100, 200)]) for at in range(0, 1000, 100)] * 2
+    draw.shuffle(pieces)
+    stream, syn = TcpStream(), Packet.parse(tcp(flags=SYN, seq=start - 1))
+    stream.add(syn)
+    assert stream.opened_by(syn)
+    seen = set[int]()
+    for at, piece in pieces:
+        stream.add(Packet.parse(tcp(piece, ACK, seq=start + at & 0xFFFFFFFF)))
+        seen.update(range(at, at + len(piece)))
+        assert stream.data == text[: next(at for at in range(1001) if at not in seen)]
+    assert stream.data == text

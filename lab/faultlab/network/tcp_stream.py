@@ -1,4 +1,4 @@
-"""Which bytes of one direction's stream were seen: how far it is whole, and what is beyond.
+"""One direction of a TCP connection, put in order: which bytes of it were seen, and the bytes themselves.
 
 Sequence numbers (RFC 9293, 3.4) are unwrapped to positions, which only grow. A FIN takes one and is no byte.
 """
@@ -6,8 +6,9 @@ Sequence numbers (RFC 9293, 3.4) are unwrapped to positions, which only grow. A 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from heapq import heappop, heappush
 
-from faultlab.network.packets import ahead
+from faultlab.network.packets import MASK, SYN, Packet, ahead
 
 _MAX_BLOCKS = 4096
 """Blocks beyond the edge that are remembered; with more, the first hole is given up. It bounds the memory."""
@@ -90,3 +91,28 @@ class StreamCoverage:
         while self._starts and self._starts[0] <= self.edge:
             self.edge = max(self.edge, self._ends.pop(0))
             del self._starts[0]
+
+
+class TcpStream(StreamCoverage):
+    """With the bytes: `data` are those that lie in one piece from the first on. Later ones wait for what is missing."""
+
+    __slots__ = ("_waiting", "data")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = bytearray()
+        self._waiting: list[tuple[int, bytes]] = []
+
+    def opened_by(self, packet: Packet) -> bool:
+        """Whether this SYN, or the same one sent again, begins the stream; another one begins another connection."""
+        return self.first == (packet.seq + 1) & MASK
+
+    def add(self, packet: Packet) -> None:
+        """Take in a segment. Bytes that are there already are ignored."""
+        seq, payload = (packet.seq + bool(packet.flags & SYN)) & MASK, packet.payload
+        self.begin(seq)
+        heappush(self._waiting, (self.place(seq) - self.first, payload))
+        self.take(seq, len(payload), fin=False)
+        while self._waiting and self._waiting[0][0] <= len(self.data):
+            at, payload = heappop(self._waiting)
+            self.data += payload[len(self.data) - at :]
