@@ -94,3 +94,15 @@ def test_how_to_get_an_engine_and_images_without_a_registry_is_said() -> None:
         if (ROOT / "tools/docker" / name).exists()
     }
     assert {"install", "start", "base"} <= said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_map_names_every_page() -> None:
+    named = set(re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
+    assert named == {page.name for page in PAGES} - {"README.md", "index.md"}

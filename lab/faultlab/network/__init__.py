@@ -1,0 +1,1 @@
+"""Packets, nodes, addresses and paths: data and the rules of the protocols, without I/O."""

@@ -1,0 +1,1 @@
+"""The scenario file: its model, schema, timeline, and the scenarios that ship."""
