@@ -4,7 +4,7 @@ GPL-2.0-only.
 
 `python datagrams.py CASE ADDRESS MAC DEVICE` sends the case's packets, and then one that is as it should be from
 another port: when that is answered, what was to come for the others has come. It prints {"answer": TEXT or null}.
-The MAC is needed because nobody in the lab answers ARP: its neighbours are static (docs/design.md).
+The MAC is needed because nobody in the lab answers ARP: its neighbours are static (docs/architecture.md).
 """
 
 from __future__ import annotations
