@@ -72,16 +72,20 @@ def as_given() -> Iterator[None]:
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
+def reason(error: Exception) -> str:
+    """What the system or a library said, without the number and the file that Python adds to an OSError."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
 def of_system(error: OSError, place: object = "") -> LabError:
     """What the system said, as one line for a person: Unwritten where there is no room, a LabFailure otherwise.
 
     `place` is where it happened, in case the system does not say so.
     """
-    words = error.strerror or str(error) or type(error).__name__
     where = f"{error.filename or place}: ".removeprefix(": ")
     if error.errno in _NO_ROOM:
-        return Unwritten(f"{where}{words}; make room, or choose another folder with --out")
-    return LabFailure(where + words)
+        return Unwritten(f"{where}{reason(error)}; make room, or choose another folder with --out")
+    return LabFailure(where + reason(error))
 
 
 def as_message(error: Exception, text: str = "") -> dict[str, Any]:

@@ -146,9 +146,11 @@ def test_images_of_other_sources_are_refused(engine: Any, tmp_path: Path) -> Non
     root = Path(__file__).resolve().parents[2]
     for part in ("lab", "services", "compose"):
         subprocess.run(["cp", "-r", str(root / part), str(tmp_path / part)], check=True)
-    with (tmp_path / "lab" / "hub.py").open("a") as file:
+    with (tmp_path / "lab/faultlab/runtimes/compose/hub.py").open("a") as file:
         file.write("# another\n")
-    done = subprocess.run([*LAB, "up", "--runtime", "compose"], cwd=tmp_path, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'lab'}:{tmp_path / 'services'}"}
+    argv = [*LAB, "up", "--runtime", "compose"]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "make images" in done.stderr) == (4, True), done.stderr
 
 

@@ -115,7 +115,7 @@ def test_a_lab_of_another_checkout_is_named_and_left_alone(
     for part in ("lab", "services", "compose"):
         shutil.copytree(ROOT / part, other / part)
     argv = [*LAB, "up", "--name", name, "--runtime", runtime, "--json"]
-    env = {**os.environ, "PYTHONPATH": str(other)}
+    env = {**os.environ, "PYTHONPATH": f"{other / 'lab'}:{other / 'services'}"}
     up = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert up.returncode == 0, up.stderr
     facts = json.loads(up.stdout)

@@ -88,7 +88,7 @@ import os
 from pathlib import Path
 mine = os.readlink("/proc/self/ns/mnt")
 for folder in Path("/proc").glob("[0-9]*"):
-    if "services" in (folder / "cmdline").read_text().split("\\0"):
+    if "faultlab_services" in (folder / "cmdline").read_text().split("\\0"):
         status = (folder / "status").read_text()
         bounding = status.count("CapBnd:\\t00000000200434fb")
         first_to_go = (folder / "oom_score_adj").read_text().strip()

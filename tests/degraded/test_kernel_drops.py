@@ -18,9 +18,10 @@ from faultlab.scenario.model import parse_scenario
 
 OVERFLOW = """
 import json, socket, sys
-from faultlab.runtimes import kernel_drops, linux
+from faultlab.kernel import syscalls
+from faultlab.runtimes import kernel_drops
 if sys.argv[1] != "here":
-    linux.unshare(linux.CLONE_NEWUSER * (sys.argv[1] == "user") | linux.CLONE_NEWNET)
+    syscalls.unshare(syscalls.CLONE_NEWUSER * (sys.argv[1] == "user") | syscalls.CLONE_NEWNET)
     import fcntl, struct
     with socket.socket() as one:
         fcntl.ioctl(one, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: up, running

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from faultlab.errors import LabFailure, UsageError
+from faultlab.errors import LabFailure, UsageError, reason
 from faultlab.faults.toxics import toxic_words
 
 API_PORT = 8474
@@ -138,6 +138,6 @@ def call_here(method: str, path: str, body: Any = None) -> ApiAnswer:
         answer = channel.getresponse()
         return {"status": answer.status, "text": answer.read().decode()}
     except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-        raise LabFailure(f"toxiproxy gave no answer: {error}") from error
+        raise LabFailure(f"toxiproxy gave no answer: {reason(error)}") from error
     finally:
         channel.close()

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from faultlab.errors import LabError, LabFailure, as_message, from_message
+from faultlab.errors import LabError, LabFailure, as_message, from_message, reason
 
 ANSWER_SECONDS = 10.0
 
@@ -25,7 +25,7 @@ class Worker:
         try:
             self._channel.send(json.dumps(order).encode())
         except OSError as error:
-            raise LabFailure(f"the {self._name} is gone: {error}") from error
+            raise LabFailure(f"the {self._name} is gone: {reason(error)}") from error
         answer = self._answer(seconds)
         if "error" in answer:
             raise from_message(answer)

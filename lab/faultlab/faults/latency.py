@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from faultlab.errors import reason
 from faultlab.faults.base import Decider, DelayPacket, Draw, Effect, Fault, Stage
 from faultlab.faults.match import Match
 from faultlab.network.packets import Packet
@@ -31,7 +32,9 @@ def _read_trace(value: Any) -> Any:
     try:
         lines = Path(value).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"trace {value!r}: can't be read ({error}); expected a text file of delays in ms") from error
+        raise ValueError(
+            f"trace {value!r}: can't be read ({reason(error)}); expected a text file of delays in ms"
+        ) from error
     delays = []
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faultlab.errors import LabFailure
+from faultlab.errors import LabFailure, reason
 from faultlab.kernel import syscalls
 
 _OUR_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
@@ -82,7 +82,7 @@ class Processes:
                     list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds, preexec_fn=enter
                 )
             except (OSError, subprocess.SubprocessError) as error:
-                raise LabFailure(f"{name}: can't start {argv[0]}: {error}") from error
+                raise LabFailure(f"{name}: can't start {argv[0]}: {reason(error)}") from error
         self.adopt(name, process)
         return process
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from faultlab.errors import LabFailure, UsageError, from_message
+from faultlab.errors import LabFailure, UsageError, from_message, reason
 
-INSTALLATION = str(Path(__file__).resolve().parents[1])
+INSTALLATION = str(Path(__file__).resolve().parents[3])
 """The checkout, or the environment's packages, that this very code is of."""
 KEEP = b"keep"
 """Said down the lifeline: the lab outlives the program that wanted it."""
@@ -116,7 +116,7 @@ def ask(name: str, order: dict[str, Any], timeout: float = 30.0) -> tuple[dict[s
                 except TimeoutError:
                     _check_patience(name, deadline)
         except OSError as error:
-            raise LabFailure(f"lab {name!r} gave no answer: {error}") from error
+            raise LabFailure(f"lab {name!r} gave no answer: {reason(error)}") from error
     if answer is None:
         raise LabFailure(f"lab {name!r} ended before it answered")
     if "error" in answer:

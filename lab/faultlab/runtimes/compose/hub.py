@@ -25,7 +25,7 @@ from typing import Any
 
 from faultlab.engines.interface import Cable, LinkEngine
 from faultlab.engines.registry import link_engine
-from faultlab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message, of_system
+from faultlab.errors import LabError, LabFailure, MissingCapability, UsageError, as_message, of_system, reason
 from faultlab.network.plan import Plan, Service
 from faultlab.network.topology import Node
 from faultlab.runtimes import control, node_links
@@ -58,7 +58,7 @@ class PlugIn:
             # It may be gone already; if it is not, its late answer must not pass for the next order's.
             with contextlib.suppress(OSError):
                 self.channel.shutdown(socket.SHUT_RDWR)
-            raise LabFailure(f"the sidecar of {self.node} is gone: {error}") from error
+            raise LabFailure(f"the sidecar of {self.node} is gone: {reason(error)}") from error
         if answer is None:
             raise LabFailure(f"the sidecar of {self.node} is gone")
         if "fix" in answer:

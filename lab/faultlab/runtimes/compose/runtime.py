@@ -25,7 +25,7 @@ import docker.errors
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 
-from faultlab.errors import LabFailure, MissingCapability, NetworkTaken, UsageError
+from faultlab.errors import LabFailure, MissingCapability, NetworkTaken, UsageError, reason
 from faultlab.kernel import syscalls
 from faultlab.network import standard_lab
 from faultlab.network.plan import Guest, Plan, Service
@@ -316,7 +316,7 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
     try:
         return subprocess.Popen([*words, container, *argv], preexec_fn=stand_in, **options)
     except (OSError, subprocess.SubprocessError) as error:
-        raise LabFailure(f"can't run {argv[0]!r} in {node}: {error}") from error
+        raise LabFailure(f"can't run {argv[0]!r} in {node}: {reason(error)}") from error
 
 
 def _stand_in_for(child: int, channel: Any) -> None:

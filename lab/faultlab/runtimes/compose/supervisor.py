@@ -27,7 +27,7 @@ from typing import Any
 import docker
 import docker.errors
 
-from faultlab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message
+from faultlab.errors import LabError, LabFailure, NetworkTaken, UsageError, as_message, from_message, reason
 from faultlab.kernel import syscalls
 from faultlab.network.plan import Plan
 from faultlab.network.topology import Network, Node
@@ -80,7 +80,7 @@ class Line:
             self._in.write(json.dumps(order).encode() + b"\n")
             self._in.flush()
         except OSError as error:
-            raise LabFailure(f"the hub is gone: {error}") from error
+            raise LabFailure(f"the hub is gone: {reason(error)}") from error
         self._owed += 1
         deadline = time.monotonic() + seconds
         answer: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from faultlab.errors import LabFailure, MissingCapability, UsageError
+from faultlab.errors import LabFailure, MissingCapability, UsageError, reason
 from faultlab.kernel import syscalls
 from faultlab.network import standard_lab
 from faultlab.network.plan import Guest, Plan, Publication, Service
@@ -212,7 +212,7 @@ def popen(name: str, node: str, argv: Sequence[str], **options: Any) -> subproce
     try:
         return subprocess.Popen(list(argv), preexec_fn=enter, **options)
     except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"can't run {argv[0]!r} in {node}: {error}") from error
+        raise UsageError(f"can't run {argv[0]!r} in {node}: {reason(error)}") from error
     finally:
         for fd in fds:
             os.close(fd)
