@@ -103,6 +103,20 @@ def test_a_block_that_somebody_took_meanwhile(engine: Any, tmp_path: Path, monke
         other.remove()
 
 
+def test_a_container_of_somebody_else_on_the_lab_s_network_does_not_keep_it(engine: Any, tmp_path: Path) -> None:
+    """The engine removes no network that has an endpoint, a stranger's or one of a container that is long gone."""
+    with Lab.up(f"stranger-{os.getpid()}", runtime="compose", nodes=PAIR, publish=(), evidence=tmp_path) as lab:
+        (network,) = engine.networks.list(filters={"label": f"{PROJECT_LABEL}={lab.status()['project']}"})
+        stranger = engine.containers.run("fault-lab/node", ["sleep", "600"], network=network.name, detach=True)
+        try:
+            assert "failed" not in lab.down()
+            assert engine.networks.list(names=[network.name]) == []
+            stranger.reload()
+            assert stranger.status == "running", "it is not the lab's to end"
+        finally:
+            stranger.remove(force=True)
+
+
 def test_a_context_is_followed(tmp_path: Path) -> None:
     """The context in use names the default engine in its own words; another one names an engine that is not there."""
     env = {**os.environ, "DOCKER_CONFIG": str(tmp_path / "docker")}
@@ -149,8 +163,11 @@ def test_images_of_other_sources_are_refused(engine: Any, tmp_path: Path) -> Non
     with (tmp_path / "lab/faultlab/runtimes/compose/hub.py").open("a") as file:
         file.write("# another\n")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'lab'}:{tmp_path / 'services'}"}
-    argv = [*LAB, "up", "--runtime", "compose"]
+    name = f"others-{os.getpid()}"
+    argv = [*LAB, "up", "--runtime", "compose", "--name", name]
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    if done.returncode == 0:
+        subprocess.run([*LAB, "down", "--name", name], check=True, timeout=120)
     assert (done.returncode, "make images" in done.stderr) == (4, True), done.stderr
 
 

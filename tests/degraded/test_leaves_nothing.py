@@ -106,7 +106,7 @@ def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) ->
             asker = start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark, stdout=said)
             time.sleep(dice.uniform(0.1, 1.0))  # the moment is what is tested, so it is random, not awaited
             killed = kill_one(mark, dice) or kill_one(mark, dice)
-            asker.wait(timeout=20)
+            asker.wait(timeout=120)
             assert killed
             if os.fstat(
                 said.fileno()
@@ -119,7 +119,7 @@ def test_killed_while_coming_up(mark: str, tmp_path: Path, needs_netns: None) ->
 def test_killed_while_running(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice, before = random.Random(2), devices()
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=120) == 0
         kill_one(mark, dice)
         assert_gone(mark)
         assert devices() == before
@@ -128,7 +128,7 @@ def test_killed_while_running(mark: str, tmp_path: Path, needs_netns: None) -> N
 def test_killed_under_load(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice = random.Random(3)
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=120) == 0
         own = set(marked(mark))
         load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
         wait_for_traffic(tmp_path)
@@ -145,7 +145,7 @@ def wait_for_traffic(folder: Path) -> None:
 
 
 def test_the_evidence_is_readable_after_a_kill(mark: str, tmp_path: Path, needs_netns: None) -> None:
-    assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
+    assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=120) == 0
     supervisor = Lab(mark).status()["supervisor_pid"]
     load = start(mark, tmp_path, "exec", "--name", mark, "client", "--", *LOAD)
     wait_for_traffic(tmp_path)
@@ -163,9 +163,9 @@ def test_the_evidence_is_readable_after_a_kill(mark: str, tmp_path: Path, needs_
 def test_killed_while_going_down(mark: str, tmp_path: Path, needs_netns: None) -> None:
     dice = random.Random(4)
     for _ in range(ROUNDS):
-        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=20) == 0
+        assert start(mark, tmp_path, "up", "--runtime", "netns", "--name", mark).wait(timeout=120) == 0
         end = start(mark, tmp_path, "down", "--name", mark)
         time.sleep(dice.uniform(0.05, 0.35))  # as above
         kill_one(mark, dice, {end.pid})
-        end.wait(timeout=20)
+        end.wait(timeout=120)
         assert_gone(mark)

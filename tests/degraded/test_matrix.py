@@ -35,7 +35,7 @@ def needs_all(needs_netns: None, ran_on: RanOn) -> None:
     ran_on("netns", "toxiproxy")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_every_cell_passes(needs_all: None, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faultlab", "run", "matrix", f"--jobs={JOBS}", "--json", f"--out={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def each_condition_once() -> list[MatrixCell]:
     return [row[number % len(row)] for number, row in enumerate(rows.values())]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("deaf", [Silent, Pretending])
 def test_nothing_passes_with_a_deaf_engine(deaf: type[Silent], needs_all: None, tmp_path: Path) -> None:
     scenarios = [cell.scenario for cell in each_condition_once()]

@@ -11,6 +11,8 @@ def judge(evidence: Evidence, options: NoOptions) -> CheckResult:
     """A ledger or capture that was cut short, or left packets out, proves nothing; nor does one of packets unseen."""
     unclear = []
     ledger = evidence.ledger
+    if "failed" in evidence.end:
+        unclear.append(Finding(f"the engine did not end as it should: {evidence.end['failed']}", "end.json"))
     if not ledger.complete:
         unclear.append(Finding("the ledger was cut short", "ledger.bin"))
     for capture in (evidence.sent, evidence.delivered):

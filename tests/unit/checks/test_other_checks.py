@@ -102,6 +102,14 @@ def test_a_fault_that_was_never_set_is_inconclusive(tmp_path: Path) -> None:
     assert run_check("fault_seen", {"expected": 1}, Evidence(tmp_path)).verdict == Verdict.INCONCLUSIVE
 
 
+def test_an_engine_that_did_not_end_as_it_should_is_told_with_its_reason(tmp_path: Path) -> None:
+    record(tmp_path, datagrams(MESSAGES))
+    (tmp_path / "end.json").write_text('{"reason": "stopped", "failed": "the netem process ended"}')
+    result = run_check("ledger", {}, Evidence(tmp_path))
+    assert result.verdict == Verdict.INCONCLUSIVE
+    assert "the netem process ended" in result.findings[0].text
+
+
 def test_the_ledger_s_word_alone_is_no_proof(tmp_path: Path) -> None:
     """The captures are of a run without the drop that the ledger claims."""
     honest, lying = tmp_path / "honest", tmp_path / "lying"

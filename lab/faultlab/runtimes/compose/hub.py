@@ -29,7 +29,7 @@ from faultlab.errors import LabError, LabFailure, MissingCapability, UsageError,
 from faultlab.network.plan import Plan, Service
 from faultlab.network.topology import Node
 from faultlab.runtimes import control, node_links
-from faultlab.runtimes.children import Processes
+from faultlab.runtimes.children import Processes, said_last
 from faultlab.runtimes.compose.plug import MEETING_POINT
 
 DEVICE = "lab0"
@@ -312,7 +312,7 @@ class Hub:
                 try:
                     self._finished = self._engine.stop()
                 except LabError as error:
-                    self._finished = {"failed": str(error)}
+                    self._finished = {"failed": f"{error}{said_last(self._processes.log(self._engine.name))}"}
                 self._finished["lost_before_wire"] = lost
                 self._processes.wait_until(lambda: not self._processes.running(), PLUG_SECONDS)
         return self._finished

@@ -200,6 +200,15 @@ class Project:
                 except docker.errors.NotFound:
                     continue  # it went by itself
 
+    def _cut_off(self, client: Any) -> None:
+        """Whatever else is on the project's networks leaves them: a container that somebody connected, or one that is
+        gone and that the engine still counts. A network with an endpoint can't be removed."""
+        for network in client.networks.list(filters={"label": f"{PROJECT_LABEL}={self.name}"}):
+            with suppress(docker.errors.NotFound):
+                network.reload()
+                for endpoint in network.attrs["Containers"]:
+                    network.disconnect(endpoint, force=True)
+
     def remove(self, client: Any) -> None:
         """Everything of the project, until nothing is left: a `docker compose up` that was cut off may still add to it.
 
@@ -209,6 +218,7 @@ class Project:
         command = [*_COMPOSE, "-p", self.name, "down", "--volumes", "--timeout", "0", "--remove-orphans"]
         while True:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_calm())
+            self._cut_off(client)
             left = self.left(client)
             if not left:
                 return

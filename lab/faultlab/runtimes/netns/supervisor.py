@@ -240,7 +240,7 @@ class Supervisor(Holder):
         try:
             return self._engine.stop()
         except LabError as error:
-            return {"failed": str(error)}
+            return {"failed": f"{error}{self._processes.last_words(self._engine.name)}"}
 
     def _lost_before_engine(self) -> dict[str, int]:
         lost = {}
