@@ -11,7 +11,7 @@ Pure: packets and settings in, fates out. All times are monotonic nanoseconds.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,58 +123,59 @@ def _match(sent: Sequence[SentPacket], arrivals: Sequence[DeliveredPacket]) -> t
     matches: Matches = defaultdict(list)
     strangers: list[int] = []
     for senders, receivers in groups.values():
-        if not senders:
-            strangers += receivers
-        elif receivers:
-            expected = [sent[number].time + _asked(sent[number]) for number in senders]
-            times = [arrivals[number].time for number in receivers]
-            mixed = any(_may_repeat(sent[number]) and _may_lose(sent[number]) for number in senders)
-            for receiver, chosen in zip(receivers, _assign(expected, times, mixed), strict=True):
+        of_group = [sent[number] for number in senders]
+        known = [number for number in receivers if of_group and of_group[0].time <= arrivals[number].time]
+        strangers += receivers[: len(receivers) - len(known)]
+        if known:
+            times = [arrivals[number].time for number in known]
+            for receiver, chosen in zip(known, _assign(of_group, times), strict=True):
                 matches[senders[chosen]].append(receiver)
     return matches, sorted(strangers)
 
 
-def _assign(expected: Sequence[int], times: Sequence[int], mixed: bool) -> list[int]:
-    """For each arrival of identical packets the sending it belongs to. `mixed`: copies and losses at the same time."""
-    if mixed:
-        order = sorted(range(len(expected)), key=expected.__getitem__)
-        ordered = [expected[number] for number in order]
-        return [order[_nearest(ordered, time)] for time in times]
-    if len(times) < len(expected):
-        return _with_losses(expected, times)
-    return _with_copies(expected, times)
+def _assign(sent: Sequence[SentPacket], times: Sequence[int]) -> list[int]:
+    """For each arrival of identical packets the sending it belongs to, which came before it."""
+    begun = [one.time for one in sent]
+    expected = [one.time + _asked(one) for one in sent]
+    before = [bisect_right(begun, time) for time in times]
+    if any(_may_repeat(one) and _may_lose(one) for one in sent):
+        return _nearest(expected, times, before)
+    return _in_order(expected, times, before)
 
 
-def _nearest(ordered: Sequence[int], time: int) -> int:
-    after = bisect_left(ordered, time)
-    if after == 0 or (after < len(ordered) and ordered[after] - time < time - ordered[after - 1]):
-        return after
-    return after - 1
-
-
-def _with_losses(expected: Sequence[int], times: Sequence[int]) -> list[int]:
-    """In order, each sending used once at most; those passed over are the lost ones."""
-    chosen, at, spare = [], 0, len(expected) - len(times)
-    for time in times:
-        while spare and abs(expected[at + 1] - time) <= abs(expected[at] - time):
-            at, spare = at + 1, spare - 1
-        chosen.append(at)
-        at += 1
+def _nearest(expected: Sequence[int], times: Sequence[int], before: Sequence[int]) -> list[int]:
+    """For copies and losses at the same time. `before[i]` sendings came before arrival i."""
+    order = sorted(range(len(expected)), key=expected.__getitem__)
+    ordered = [expected[number] for number in order]
+    chosen = []
+    for time, sendings in zip(times, before, strict=True):
+        after = bisect_left(ordered, time)
+        begun = (at for at in range(after, len(order)) if order[at] < sendings)
+        nearby = [at for at in (after - 1, next(begun, -1)) if at != -1]
+        chosen.append(order[min(nearby, key=lambda at: abs(ordered[at] - time))])
     return chosen
 
 
-def _with_copies(expected: Sequence[int], times: Sequence[int]) -> list[int]:
-    """In order, each sending used once at least."""
+def _in_order(expected: Sequence[int], times: Sequence[int], before: Sequence[int]) -> list[int]:
+    """For losses or copies, never both: each sending is used once, but for as many as sendings and arrivals differ.
+
+    `before[i]` sendings came before arrival i. Where each of those has its arrival already, this one is a copy.
+    """
     chosen, at, copies = [], 0, len(times) - len(expected)
-    for time in times:
-        again = at == len(expected) or (at > 0 and abs(expected[at - 1] - time) <= abs(expected[at] - time))
-        if copies and again:
+    for time, sendings in zip(times, before, strict=True):
+        while copies < 0 and at + 1 < sendings and _is_nearer(expected, at + 1, at, time):
+            at, copies = at + 1, copies + 1
+        if at >= sendings or (copies > 0 and at > 0 and _is_nearer(expected, at - 1, at, time)):
             copies -= 1
             chosen.append(at - 1)
         else:
             chosen.append(at)
             at += 1
     return chosen
+
+
+def _is_nearer(expected: Sequence[int], one: int, other: int, time: int) -> bool:
+    return abs(expected[one] - time) <= abs(expected[other] - time)
 
 
 def _match_bent(

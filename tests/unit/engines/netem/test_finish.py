@@ -173,3 +173,16 @@ def test_a_timeline_gives_both_settings_while_they_change() -> None:
     assert timeline.at(PATH, 20 * MS) == (NOTHING, LOSS)
     assert timeline.at(PATH, 30 * MS) == (NOTHING,)
     assert timeline.at((1, 0), 15 * MS) == (NOTHING,)
+
+
+def test_a_copy_that_leaves_between_two_equal_packets_is_no_packet_from_the_future(scene: Scene) -> None:
+    """A FIN that came twice is answered by two equal ACKs, some 100 us apart: the first one's copy leaves between."""
+    twice = Setting(Netem(duplicate=0.5), {"duplicate": ("f1", "duplicate 50%")})
+    scene.timeline.change(PATH, 0, 0, twice)
+    scene.send(1, datagram(1))
+    scene.deliver(1.04, datagram(1))
+    scene.deliver(1.15, datagram(1))
+    scene.send(1.16, datagram(1))
+    scene.end()
+    fates = [fields for kind, fields in records(scene.live.folder) if kind == ledger_format.PACKET]
+    assert len(fates) == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from faultlab.engines.netem.inference import NOTHING, DeliveredPacket, SentPacket, Setting, infer
 from faultlab.engines.netem.options import Netem
 from faultlab.faults.base import Effect
+from hypothesis import given
+from hypothesis import strategies as st
 
 MS = 1_000_000
 PATH = (0, 1)
@@ -154,3 +156,32 @@ def test_while_a_path_is_changed_the_setting_that_explains_counts() -> None:
 def test_a_delay_while_the_latency_is_being_cleared_is_still_its() -> None:
     fates, _ = infer([sent(1, b"one", NOTHING, DELAY)], [arrived(21.1, b"one")], {})
     assert effects(fates[0].acts) == [("f1", Effect.DELAYED)]
+
+
+def test_a_copy_that_came_just_before_the_next_sending_is_the_first_s() -> None:
+    """Its time is nearer to what was expected of the second, which had not left yet."""
+    twice = setting("duplicate", duplicate=0.5)
+    pair = [sent(1, b"ack", twice), sent(1.16, b"ack", twice)]
+    fates, _ = infer(pair, [arrived(1.04, b"ack"), arrived(1.15, b"ack"), arrived(1.2, b"ack")], {})
+    assert [[departure.arrival for departure in fate.departures] for fate in fates] == [[0, 1], [2]]
+
+
+TIMES = st.lists(st.integers(0, 12), max_size=8).map(sorted)
+SETTINGS = st.sampled_from(
+    [LOSS, DELAY, setting("duplicate", duplicate=0.5), Setting(Netem(duplicate=0.5, loss=0.5), {})]
+)
+
+
+@given(TIMES, TIMES, st.lists(SETTINGS, min_size=8, max_size=8))
+def test_nothing_arrives_before_it_was_sent(leave: list[int], arrive: list[int], settings: list[Setting]) -> None:
+    pair = [sent(time, b"same", settings[number]) for number, time in enumerate(leave)]
+    arrivals = [arrived(time, b"same") for time in arrive]
+    fates, strangers = infer(pair, arrivals, {})
+    found = [
+        (one.time, arrivals[departure.arrival].time)
+        for one, fate in zip(pair, fates, strict=True)
+        for departure in fate.departures
+    ]
+    assert all(left <= came for left, came in found)
+    assert len(found) + len(strangers) == len(arrivals)
+    assert all(not leave or arrive[number] < leave[0] for number in strangers)
