@@ -129,6 +129,16 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
+def test_a_start_is_given_up_when_its_asker_wants_the_end(tmp_path: Path) -> None:
+    """A sidecar was killed while the lab came up: nobody waits for it any more. The answers keep their order."""
+    with Hub(tmp_path, up_seconds=3600) as hub:
+        hub.plug("a")
+        hub.controller.send("start", NODES)
+        hub.controller.channel.send(b'{"do": "finish"}')
+        assert hub.controller.hear()["error"] == "no sidecar of b came before the lab was ended"
+        assert hub.controller.hear() == {"end": {}}
+
+
 def test_a_plug_that_does_not_answer_is_not_asked_again(tmp_path: Path) -> None:
     """Its late answer would pass for the next order's; and the lab goes down without it."""
     with Hub(tmp_path, plug_seconds=0.2) as hub:

@@ -82,6 +82,7 @@ class Hub:
         self._plan: Plan | None = None
         self._engine: LinkEngine | None = None
         self._holder: socket.socket | None = None
+        self._unanswered: dict[socket.socket, list[dict[str, Any]]] = {}
         self._lease_seconds = 0.0
         self._lease_end = float("inf")
         self._failure: str | None = None
@@ -131,12 +132,19 @@ class Hub:
         return dict(answer["missing"])
 
     def _await_plugs(self, names: Sequence[str]) -> None:
-        def there() -> bool:
-            return self._stopping or self._plugs.keys() >= set(names)
+        """LabFailure where one does not come in time, and at once where whoever asked for it wants something else."""
 
-        if not self._processes.wait_until(there, UP_SECONDS) or self._stopping:
+        def there() -> bool:
+            return self._plugs.keys() >= set(names)
+
+        def given_up() -> bool:
+            return self._stopping or any(len(orders) > 1 for orders in self._unanswered.values())
+
+        self._processes.wait_until(lambda: there() or given_up(), UP_SECONDS)
+        if not there() or self._stopping:
             missing = ", ".join(name for name in names if name not in self._plugs)
-            raise LabFailure(f"no sidecar of {missing} came within {UP_SECONDS:g} s")
+            late = "before the lab was ended" if given_up() else f"within {UP_SECONDS:g} s"
+            raise LabFailure(f"no sidecar of {missing} came {late}")
 
     def _join(self, plug: PlugIn, node: Node, plan: Plan) -> None:
         index = plug.ask("index", device=DEVICE)[0]["index"]
@@ -222,7 +230,16 @@ class Hub:
             order = None
         if order is None:
             self._left(channel)
-            return
+        elif channel in self._unanswered:
+            self._unanswered[channel].append(order)
+        else:
+            orders = self._unanswered[channel] = [order]
+            while orders:  # answered in the order that they came in: another may come while one is carried out
+                self._answer(channel, orders[0])
+                del orders[0]
+            del self._unanswered[channel]
+
+    def _answer(self, channel: socket.socket, order: Mapping[str, Any]) -> None:
         if channel is self._holder:
             self._lease_end = time.monotonic() + self._lease_seconds
         try:
