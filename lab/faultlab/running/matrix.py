@@ -224,13 +224,15 @@ CONDITIONS = (
     ),
 )
 
-ONE_STREAM = {"connections": 1, "size": "1KiB", "messages": 150, "pace": "20ms", "window": 150}
+TOXIC_SPAN = "3s"
+"""Longer than an engine's: the runner sets and removes a toxic by HTTP calls, which take their time on a busy host."""
+ONE_STREAM = {"connections": 1, "size": "1KiB", "messages": 225, "pace": "20ms", "window": 225}
 SHORT = {"connections": 1, "size": "1KiB", "messages": 40, "pace": "20ms", "window": 40, "timeout": "3s"}
 
 
 def _toxic(name: str, about: str, toxic: Fields, *, ends: bool = False, span: bool = False) -> Condition:
     """A toxic on the one connection of the workload; `ends` where the connection ends with it."""
-    time = {"at": BEGIN, "for": SPAN} if span else {}
+    time = {"at": BEGIN, "for": TOXIC_SPAN} if span else {}
     entry = {"on": "proxy"} | time | {"toxic": {"type": name, **toxic}}
     kept = None if span else ("reliability", "ordering")
     return Condition(

@@ -12,6 +12,7 @@ import resource
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from faultlab.kernel import syscalls
@@ -179,9 +180,7 @@ def _cover(source: str, target: str) -> None:
 
 def _empty_copy(folder: Path) -> None:
     """The folders right below it, empty, with their owners and modes: servers put their own sockets there."""
-    below = [
-        (one.name, one.stat(follow_symlinks=False)) for one in os.scandir(folder) if one.is_dir(follow_symlinks=False)
-    ]
+    below = [(one.name, facts) for one, facts in _entries(folder) if stat.S_ISDIR(facts.st_mode)]
     syscalls.mount("tmpfs", str(folder), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=10%")
     all_users = syscalls.maps_all_users()
     for name, facts in below:
@@ -238,14 +237,21 @@ def _kept_to_root(folder: Path, deep: bool) -> Iterator[Path]:
     """Files and folders of root's in it that the others may not read."""
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
         return
-    for entry in os.scandir(folder):
-        facts = entry.stat(follow_symlinks=False)
+    for entry, facts in _entries(folder):
         if stat.S_ISLNK(facts.st_mode) or entry.path in _HASHES:
             continue
         if facts.st_uid == 0 and not facts.st_mode & stat.S_IROTH:
             yield Path(entry.path)
-        elif deep and entry.is_dir(follow_symlinks=False):
+        elif deep and stat.S_ISDIR(facts.st_mode):
             yield from _kept_to_root(Path(entry.path), deep)
+
+
+def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """What is in it, links as links. What the host removes meanwhile is left out: useradd(8) has /etc/passwd.PID."""
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                yield entry, entry.stat(follow_symlinks=False)
 
 
 def _homes() -> set[Path]:

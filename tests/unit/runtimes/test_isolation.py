@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from faultlab.errors import MissingCapability
 from faultlab.kernel import syscalls
@@ -21,3 +24,18 @@ def test_an_old_kernel_is_what_is_missing_and_trust_is_a_fix(monkeypatch: pytest
     with pytest.raises(MissingCapability) as caught:
         syscalls.restrict_mount("/", syscalls.MOUNT_ATTR_RDONLY)
     assert "5.12" in caught.value.fix and "--trust" in caught.value.fix
+
+
+def test_what_the_host_removes_meanwhile_needs_no_cover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """useradd(8) makes /etc/passwd.PID and renames it: it is listed, and gone when it is looked at."""
+    (tmp_path / "stays").mkdir()
+    (tmp_path / "goes").touch()
+    (tmp_path / "folder").mkdir()
+    listed = list(os.scandir(tmp_path))
+    (tmp_path / "goes").unlink()
+    (tmp_path / "folder").rmdir()
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed if folder == tmp_path else scan(folder))
+    assert list(isolation._kept_to_root(tmp_path, deep=True)) == []
+    assert list(isolation._kept_to_root(tmp_path / "stays", deep=True)) == []
+    assert [entry.name for entry, _ in isolation._entries(tmp_path)] == ["stays"]
