@@ -141,3 +141,18 @@ def test_the_evidence_of_a_dead_lab_is_saved_before_anything_is_removed(
     with nullcontext() if saved else pytest.raises(LabFailure, match="fault-lab-dead stays"):
         assert compose.sweep(None) == ["fault-lab-dead"]
     assert done == ["collect", "remove"][: 1 + saved]
+
+
+def test_the_news_of_a_container_s_end_may_be_late() -> None:
+    """A server that ends at once: its sidecar could not join it, and the engine still calls it running."""
+    news = iter(["running", "running", "exited"])
+
+    def get(name: str) -> SimpleNamespace:
+        assert name == "fault-lab-x-server-1"
+        return SimpleNamespace(attrs={"State": {"Status": next(news, "exited"), "ExitCode": 0}})
+
+    client = SimpleNamespace(containers=SimpleNamespace(get=get))
+    one = Project("fault-lab-x")
+    assert one.state(client, "server", 20.0) == {"Status": "exited", "ExitCode": 0}
+    news = iter(["running"] * 10)
+    assert one.state(client, "server", 0.0)["Status"] == "running"

@@ -124,6 +124,18 @@ class Project:
         """The last lines that a service's container wrote."""
         return bytes(client.containers.get(self.container(service)).logs(tail=lines))
 
+    def state(self, client: Any, service: str, seconds: float) -> dict[str, Any]:
+        """Docker's State of a container that has ended, or may soon: it is asked for as long as that one runs.
+
+        A sidecar that joins a node which ended at once fails before the engine knows of the node's end.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            state: dict[str, Any] = client.containers.get(self.container(service)).attrs["State"]
+            if state["Status"] != "running" or time.monotonic() > deadline:
+                return state
+            time.sleep(0.05)
+
     def left(self, client: Any) -> list[str]:
         """What of this project is still there: containers, networks, volumes."""
         mine = {"label": f"{PROJECT_LABEL}={self.name}"}

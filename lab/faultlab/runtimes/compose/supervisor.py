@@ -45,8 +45,8 @@ START_SECONDS = 120.0
 FINISH_SECONDS = 300.0
 """What inferring the ledger of a long netem run may take."""
 DRAIN_SECONDS = 1
-NEWS_SECONDS = 1.0
-"""How long after its sidecar's end the news of a node's own end may take."""
+NEWS_SECONDS = 3.0
+"""How long after its sidecar's end the news of a node's own end may take, on a busy host."""
 _SIGNAL = "signal"
 _PORT_TAKEN = ("port is already allocated", "address already in use")
 
@@ -247,7 +247,7 @@ class Supervisor(Holder):
             return UsageError(f"{node} can't be started in its container: {said}")
         try:
             self._client = docker.from_env(timeout=60)
-            state = self._client.containers.get(name).attrs["State"]
+            state = self._project.state(self._client, node, NEWS_SECONDS)
         except NO_ANSWER:
             return None
         if state["Error"]:
