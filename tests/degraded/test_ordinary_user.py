@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from faultlab.runtimes.isolation import most_memory
+from faultlab.scenario.model import shipped
 
 from tests.conftest import RanOn
 from tests.degraded.test_isolation import ONLY_ROOT
@@ -21,7 +22,7 @@ from tests.support.capabilities import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("pyproject.toml", "LICENSE", "lab", "services", "dissect")
-SCENARIOS = sorted(file.stem for file in (ROOT / "lab" / "scenarios").glob("*.yaml"))
+SCENARIOS = sorted(shipped())
 PYTHON = "/usr/bin/python3"
 """The one in PATH may be of root's own, which no other user can run."""
 LACKS_SOMETHING = 4
