@@ -23,6 +23,7 @@ import pytest
 from faultlab.evidence.ledger_reader import read_ledger
 from faultlab.runtimes import control
 from faultlab.runtimes.compose.project import PROJECT_LABEL
+from faultlab.runtimes.compose.supervisor import LEASE_SECONDS
 
 from tests.compose.test_chaos import pids
 from tests.conftest import RanOn
@@ -53,6 +54,8 @@ class Door:
         self._engine = named.removeprefix("unix://")
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
+        self.stop_seconds = 0.0
+        """How long the engine seems to take until it begins to stop a container."""
         self.open()
 
     def open(self) -> None:
@@ -86,15 +89,16 @@ class Door:
                     return
                 self._ends += [inside, outside]
             for one, other in ((inside, outside), (outside, inside)):
-                threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if b"/stop?" in data:
+                    time.sleep(self.stop_seconds)
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:
@@ -144,6 +148,14 @@ def rig(engine: Any, ran_on: RanOn, tmp_path: Path) -> Iterator[Rig]:
     subprocess.run(
         ["docker", "compose", "-p", rig.facts["project"], "down", "-v", "-t", "0"], check=True, capture_output=True
     )
+
+
+def test_an_engine_that_is_slow_to_stop_the_nodes_costs_no_evidence(rig: Rig) -> None:
+    """The hub waits for longer than its lease: nobody renews it meanwhile."""
+    rig.door.stop_seconds = LEASE_SECONDS + 2
+    down = rig.lab("down")
+    assert down.returncode == 0, down.stderr
+    assert "failed" not in rig.end()
 
 
 def test_an_engine_that_comes_back_finds_its_lab_buried_with_its_evidence_saved(rig: Rig) -> None:

@@ -40,6 +40,8 @@ from faultlab.runtimes.holder import Holder
 
 LEASE_SECONDS = 5.0
 RENEW_SECONDS = 1.0
+STOP_SECONDS = 120.0
+"""The last lease: what the engine of a busy host may take to stop the nodes."""
 ORDER_SECONDS = 30.0
 START_SECONDS = 120.0
 FINISH_SECONDS = 300.0
@@ -471,6 +473,7 @@ class Supervisor(Holder):
                     self._client = docker.from_env(timeout=60)
                 if self._line is not None and self._failure is None:  # while the services are there to take what comes
                     dropped = self._line.ask({"do": "kernel-drops"})
+                    self._line.ask({"do": "lease", "seconds": STOP_SECONDS})
                 self._project.stop(self._client, [node.name for node in self._plan.nodes], DRAIN_SECONDS)
                 if self._line is not None:
                     self._finished = self._line.ask({"do": "finish"}, FINISH_SECONDS)["end"]
