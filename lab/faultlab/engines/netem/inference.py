@@ -150,9 +150,14 @@ def _nearest(expected: Sequence[int], times: Sequence[int], before: Sequence[int
     chosen = []
     for time, sendings in zip(times, before, strict=True):
         after = bisect_left(ordered, time)
-        begun = (at for at in range(after, len(order)) if order[at] < sendings)
-        nearby = [at for at in (after - 1, next(begun, -1)) if at != -1]
-        chosen.append(order[min(nearby, key=lambda at: abs(ordered[at] - time))])
+        best = after - 1
+        for at in range(after, len(order)):
+            if best >= 0 and _is_nearer(ordered, best, at, time):
+                break
+            if order[at] < sendings:
+                best = at
+                break
+        chosen.append(order[best])
     return chosen
 
 

@@ -230,13 +230,13 @@ class Project:
         command = [*_COMPOSE, "-p", self.name, "down", "--volumes", "--timeout", "0", "--remove-orphans"]
         while True:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_calm())
-            self._cut_off(client)
             left = self.left(client)
             if not left:
                 return
             if time.monotonic() > deadline:
                 words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise LabFailure(f"{', '.join(left)} can't be removed: {words}")
+            self._cut_off(client)
             time.sleep(0.1)
 
 
