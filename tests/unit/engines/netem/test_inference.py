@@ -167,9 +167,8 @@ def test_a_copy_that_came_just_before_the_next_sending_is_the_first_s() -> None:
 
 
 TIMES = st.lists(st.integers(0, 12), max_size=8).map(sorted)
-SETTINGS = st.sampled_from(
-    [LOSS, DELAY, setting("duplicate", duplicate=0.5), Setting(Netem(duplicate=0.5, loss=0.5), {})]
-)
+BOTH = Setting(Netem(duplicate=0.5, loss=0.5), {"loss": ("f1", "loss"), "duplicate": ("f2", "duplicate")})
+SETTINGS = st.sampled_from([LOSS, DELAY, setting("duplicate", duplicate=0.5), BOTH])
 
 
 @given(TIMES, TIMES, st.lists(SETTINGS, min_size=8, max_size=8))
